@@ -1,0 +1,1 @@
+"""Cryo-EM numerics in torch, one file for one subject; knows no plugin, store or command."""

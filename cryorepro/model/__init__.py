@@ -1,0 +1,1 @@
+"""Records shared by every layer: benchmarks, claims, datasets, stages, runs, verdicts."""

@@ -1,0 +1,1 @@
+"""The contract with plugin authors: hookspecs, typed descriptors, interfaces, loader."""

@@ -1,0 +1,1 @@
+"""Run journals first, the SQLite index second."""
