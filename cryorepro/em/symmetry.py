@@ -1,12 +1,13 @@
 """Point-group symmetries in RELION's settings, as rotation matrices.
 
-A matrix ``S`` of a group acts on column vectors ``(x, y, z)`` of the particle's own frame and leaves the particle
-unchanged.  If ``A(rot, tilt, psi)`` takes the particle to the frame of an image, ``A @ S`` shows the same image.
+A matrix ``S`` of a group acts on column vectors ``(x, y, z)`` of the particle's own frame and leaves the
+particle unchanged.  If ``A(rot, tilt, psi)`` takes the particle to the frame of an image, ``A @ S`` shows the
+same image.
 
 Settings: C n has its axis along z; D n adds a two-fold along x; T has a three-fold along z; O has its four-folds
-along x, y and z.  The icosahedral settings differ in what lies along z and in the xz plane: I (the same as I2) has
-two-folds along x, y and z with five-folds in the xz plane at (1, 0, phi); I1 is I2 turned by 90 degrees about y;
-I3 and I4 have a five-fold along z.  The tests hold every one against the angles that
+along x, y and z.  The icosahedral settings differ in what lies along z and in the xz plane: I (the same as I2)
+has two-folds along x, y and z with five-folds in the xz plane at (1, 0, phi); I1 is I2 turned by 90 degrees
+about y; I3 and I4 have a five-fold along z.  The tests hold every one against the angles that
 ``relion_particle_symmetry_expand`` writes.
 """
 
@@ -52,7 +53,7 @@ def normalise_symmetry(name: str) -> str:
     match = re.fullmatch(r"([CD])([1-9][0-9]{0,2})", text)
     if match is None or int(match.group(2)) > _MAX_FOLD:
         raise InputError(
-            f"symmetry {name!r} is not a point group: give Cn or Dn (n up to {_MAX_FOLD}), T, O, I, I1, I2, I3 or I4"
+            f"symmetry {name!r} is not a point group: give Cn or Dn (n up to {_MAX_FOLD}), T, O, I or I1 to I4"
         )
     return text
 
@@ -79,9 +80,11 @@ def symmetry_order(name: str) -> int:
 
 def rotation_about_axis(axis: Sequence[float], angle_radians: float) -> Matrices:
     """Return the right-handed active rotation about an axis, ``[3, 3]`` (Rodrigues' formula)."""
-    x, y, z = np.asarray(axis, dtype=np.float64) / np.linalg.norm(np.asarray(axis, dtype=np.float64))
+    direction = np.asarray(axis, dtype=np.float64)
+    x, y, z = direction / np.linalg.norm(direction)
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    turned: Matrices = np.eye(3) + math.sin(angle_radians) * cross + (1.0 - math.cos(angle_radians)) * cross @ cross
+    sine, versine = math.sin(angle_radians), 1.0 - math.cos(angle_radians)
+    turned: Matrices = np.eye(3) + sine * cross + versine * cross @ cross
     return turned
 
 
