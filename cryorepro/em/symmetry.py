@@ -4,10 +4,10 @@ A matrix ``S`` of a group acts on column vectors ``(x, y, z)`` of the particle's
 particle unchanged.  If ``A(rot, tilt, psi)`` takes the particle to the frame of an image, ``A @ S`` shows the
 same image.
 
-Settings: C n has its axis along z; D n adds a two-fold along x; T has a three-fold along z; O has its four-folds
-along x, y and z.  The icosahedral settings differ in what lies along z and in the xz plane: I (the same as I2)
-has two-folds along x, y and z with five-folds in the xz plane at (1, 0, phi); I1 is I2 turned by 90 degrees
-about y; I3 and I4 have a five-fold along z.  The tests hold every one against the angles that
+Settings: C n has its axis along z; D n adds a two-fold along x; T has a three-fold along z; O has its
+four-folds along x, y and z.  The icosahedral settings differ in what lies along z and in the xz plane: I (the
+same as I2) has two-folds along x, y and z with five-folds in the xz plane at (1, 0, phi); I1 is I2 turned by
+90 degrees about y; I3 and I4 have a five-fold along z.  The tests hold every one against the angles that
 ``relion_particle_symmetry_expand`` writes.
 """
 
@@ -53,7 +53,7 @@ def normalise_symmetry(name: str) -> str:
     match = re.fullmatch(r"([CD])([1-9][0-9]{0,2})", text)
     if match is None or int(match.group(2)) > _MAX_FOLD:
         raise InputError(
-            f"symmetry {name!r} is not a point group: give Cn or Dn (n up to {_MAX_FOLD}), T, O, I or I1 to I4"
+            f"symmetry {name!r} is not a point group: give Cn or Dn (n to {_MAX_FOLD}), T, O, I or I1 to I4"
         )
     return text
 

@@ -42,7 +42,9 @@ def _euler(rot: float, tilt: float, psi: float) -> np.ndarray:
         return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
 
     c, s = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
-    return about_z(psi) @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) @ about_z(rot)
+    about_y = np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    matrix: np.ndarray = about_z(psi) @ about_y @ about_z(rot)
+    return matrix
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS if name not in ("C1", "D1")])
