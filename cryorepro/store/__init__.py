@@ -1,1 +1,1 @@
-"""Run journals first, the SQLite index second."""
+"""Run journals, which are the record, and the SQLite index, which can be rebuilt from them."""
