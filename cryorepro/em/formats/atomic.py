@@ -27,8 +27,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes private files; what we write is meant to be read under the user's own umask.
-        os.chmod(temporary, 0o666 & ~_current_umask())
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_current_umask())
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

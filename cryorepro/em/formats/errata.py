@@ -43,7 +43,7 @@ class Erratum:
 
 
 def apply_errata(text: str, name: str, errata: Iterable[Erratum]) -> tuple[str, tuple[Erratum, ...]]:
-    """Return the cured text and the errata that were applied; text without the defect is returned unchanged."""
+    """Return the cured text and the errata that were applied; sound text comes back unchanged."""
     lines = text.split("\n")
     applied = tuple(erratum for erratum in errata if erratum.shown_by(name, lines))
     if not applied:

@@ -1,8 +1,8 @@
 """RELION STAR files: tables of text with checked rows; numbers are converted on request.
 
-A RELION STAR file is a CIF file with one table per `data_` block: either label/value pairs or one loop with one
-row per line. Labels are kept without their underscore. gemmi parses the text; `star_lines` first refuses what CIF
-would accept and RELION would misread.
+A RELION STAR file is a CIF file with one table per `data_` block: either label/value pairs or one loop
+with one row per line. Labels are kept without their underscore. gemmi parses the text; `star_lines` first
+refuses what CIF would accept and RELION would misread.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def write_star(path: Path | str, blocks: Iterable[StarBlock] | Mapping[str, Star
 
 
 def make_block(name: str, columns: Mapping[str, Iterable[Value]], is_loop: bool = True) -> StarBlock:
-    """Build a block from values; floats are written in the shortest form that reads back to the same float64."""
+    """Build a block from values; floats take the shortest form that reads back to the same float64."""
     return StarBlock(name, {label: format_values(values) for label, values in columns.items()}, is_loop)
 
 
@@ -203,7 +203,14 @@ def _quote_all(label: str, values: list[str]) -> list[str]:
 def _is_plain(value: str) -> bool:
     lowered = value[:7].lower()
     reserved = lowered.startswith(("data_", "loop_", "save_", "global_", "stop_"))
-    return bool(value) and value[0] not in "_#'\"$;" and not reserved and value.isprintable() and " " not in value
+    return (
+        bool(value)
+        and value[0] not in "_#'\"$;"
+        and not reserved
+        and value.isascii()
+        and value.isprintable()
+        and " " not in value
+    )
 
 
 def _quote(label: str, value: str) -> str:
