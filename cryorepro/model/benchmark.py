@@ -73,6 +73,13 @@ class TierSpec(Record):
     expected_minutes: float | None = None
 
 
+class Departure(Record):
+    """An option of the published command that is not taken over, and why."""
+
+    option: str
+    reason: str = Field(min_length=20)
+
+
 class Benchmark(Record):
     """A published workload: dataset, pipeline of stages, claims."""
 
@@ -85,6 +92,7 @@ class Benchmark(Record):
     default_runner: str = "relion-like"
     default_tier: Tier = "twin"
     canonical_command: str | None = None
+    departures: list[Departure] = Field(default_factory=list)
     sources: list[str] = Field(min_length=1)
     tiers: dict[Tier, TierSpec] = Field(min_length=1)
     stages: list[StageSpec] = Field(min_length=1)

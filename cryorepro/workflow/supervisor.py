@@ -1,0 +1,188 @@
+"""The process that watches one attempt of a stage from outside.
+
+    python -m cryorepro.workflow.supervisor ATTEMPT.json
+
+It starts the stage's command, samples its process tree, forwards a request to stop, and leaves ``exit.json``
+behind, so that no accounting system is needed and the same program serves a laptop and a batch job. It holds
+a lock on the stage's directory for as long as anything of the attempt lives: two attempts never write at once.
+Standard library and psutil only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from cryorepro.workflow import sandbox
+from cryorepro.workflow.files import write_json
+
+SAMPLE_SECONDS = 0.5
+GRACE_SECONDS = 10.0
+LOCK_WAIT_SECONDS = 30.0
+
+
+class _Watch:
+    """Running maximum and totals over the process tree."""
+
+    def __init__(self, usage: IO[str]) -> None:
+        self.peak_memory_bytes = 0
+        self._usage = usage
+        self._started = time.monotonic()
+
+    def sample(self) -> None:
+        """Add one row of the tree's memory and CPU to the usage file; a full disk costs only the row."""
+        memory, cpu, count = 0, 0.0, 0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                memory += process.memory_info().rss
+                times = process.cpu_times()
+                cpu += times.user + times.system
+                count += 1
+        self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
+        row = {"seconds": round(time.monotonic() - self._started, 3), "memory_bytes": memory}
+        with contextlib.suppress(OSError):
+            self._usage.write(json.dumps({**row, "cpu_seconds": round(cpu, 3), "processes": count}) + "\n")
+            self._usage.flush()
+
+
+def main(attempt_file: Path) -> int:
+    """Run the attempt described in ``attempt_file``; returns the exit code to hand on."""
+    attempt = json.loads(attempt_file.read_text())
+    if attempt["die_with_parent"]:
+        sandbox.signal_when_parent_dies(signal.SIGTERM)
+    sandbox.adopt_orphans()
+    directory = attempt_file.parent
+    with (
+        _locked(Path(attempt["lock_file"])),
+        (directory / "log.txt").open("ab") as log,
+        (directory / "usage.jsonl").open("a") as usage,
+    ):
+        report = _supervise(attempt, log, _Watch(usage))
+    write_json(directory / "exit.json", report)
+    return 0 if report["exit_code"] == 0 else 1
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Any:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                print(f"{path.parent}: another attempt of this stage is still alive", file=sys.stderr)
+                raise SystemExit(75) from None
+            time.sleep(0.1)
+    os.set_inheritable(descriptor, True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _supervise(attempt: dict[str, Any], log: IO[bytes], watch: _Watch) -> dict[str, Any]:
+    stop: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: stop.append(received))
+    started_at, started = time.time(), time.monotonic()
+    confined = sandbox.supported() and bool(attempt["deny"])
+
+    def prepare_child() -> None:
+        os.setsid()
+        sandbox.signal_when_parent_dies(signal.SIGKILL)
+        if confined:
+            sandbox.deny([Path(path) for path in attempt["deny"]])
+
+    before = _io()
+    report: dict[str, Any] = {"signal": None, "stopped": False, "confined": confined}
+    try:
+        child = subprocess.Popen(
+            attempt["argv"],
+            cwd=attempt["cwd"],
+            env=attempt["environment"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            close_fds=False,
+            preexec_fn=prepare_child,  # noqa: PLW1509 - this process has one thread
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        log.write(f"cannot start {attempt['argv'][0]}: {error}\n".encode())
+        report |= {"exit_code": 127}
+    else:
+        code = _wait(child, stop, watch)
+        report |= {"exit_code": code if code >= 0 else 128 - code, "signal": -code if code < 0 else None}
+        _end_leftovers()
+    usage, after = resource.getrusage(resource.RUSAGE_CHILDREN), _io()
+    report |= {
+        "stopped": bool(stop),
+        "started_at": started_at,
+        "ended_at": time.time(),
+        "wall_seconds": time.monotonic() - started,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_memory_bytes": max(watch.peak_memory_bytes, usage.ru_maxrss * 1024),
+        "read_bytes": after.get("rchar", 0) - before.get("rchar", 0),
+        "written_bytes": after.get("wchar", 0) - before.get("wchar", 0),
+    }
+    return report
+
+
+def _wait(child: subprocess.Popen[bytes], stop: list[int], watch: _Watch) -> int:
+    asked: float | None = None
+    while True:
+        watch.sample()
+        try:
+            return child.wait(timeout=SAMPLE_SECONDS if not stop else 0.1)
+        except subprocess.TimeoutExpired:
+            pass
+        if stop and asked is None:
+            asked = time.monotonic()
+            _signal_group(child.pid, signal.SIGTERM)
+        elif asked is not None and time.monotonic() - asked > GRACE_SECONDS:
+            _signal_group(child.pid, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _end_leftovers() -> None:
+    """End and reap what the stage left running, so that the next stage never meets it."""
+    for _ in range(50):
+        children = psutil.Process().children(recursive=True)
+        if not children:
+            return
+        for process in children:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.02)
+
+
+def _io() -> dict[str, int]:
+    """Bytes through read and write calls of this process and every descendant it has reaped."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: int(value) for name, value in (line.split(": ") for line in lines)}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

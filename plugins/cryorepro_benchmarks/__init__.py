@@ -1,0 +1,1 @@
+"""First-party benchmarks, shaped as a third party would write them."""

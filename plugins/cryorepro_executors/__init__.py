@@ -1,0 +1,1 @@
+"""First-party executors, shaped as a third party would write them."""

@@ -1,0 +1,1 @@
+"""First-party exporters, shaped as a third party would write them."""

@@ -1,0 +1,18 @@
+"""Formats a run can leave in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cryorepro.plugins.hookspecs import hookimpl
+from cryorepro.plugins.types import Exporter
+
+CRYOREPRO_API = "1"
+
+
+@hookimpl
+def cryorepro_exporters() -> Iterable[Exporter]:
+    """The plain record of a run."""
+    yield Exporter(
+        "json", "The whole record of a run as one JSON file", "cryorepro_exporters.record:JsonExporter", suffix=".json"
+    )
