@@ -10,7 +10,8 @@ from importlib.machinery import PathFinder
 from typing import Literal
 
 from cryorepro.plugins.catalogue import Catalogue, Registered
-from cryorepro.plugins.doctor_import import try_imports
+from cryorepro.plugins.doctor_import import task_of
+from cryorepro.plugins.isolation import run_isolated
 from cryorepro.plugins.types import KINDS, Descriptor
 
 Status = Literal["ok", "missing-requirement", "broken"]
@@ -41,8 +42,20 @@ def doctor(catalogue: Catalogue, deep: bool = False, timeout_s: float = 60.0) ->
     entries = [entry for kind in KINDS for entry in catalogue.all(kind)]
     missing = {(entry.kind, entry.name): missing_requirements(entry.descriptor) for entry in entries}
     able = [entry for entry in entries if not missing[entry.kind, entry.name]]
-    failures = try_imports([(entry.kind, entry.name) for entry in able], timeout_s) if deep else {}
+    failures = _import_failures(able, timeout_s) if deep else {}
     return [_diagnose(entry, missing[entry.kind, entry.name], failures) for entry in entries]
+
+
+def _import_failures(entries: list[Registered[Descriptor]], timeout_s: float) -> dict[tuple[str, str], str]:
+    answers = run_isolated(
+        "cryorepro.plugins.doctor_import", [task_of(entry) for entry in entries], timeout_s
+    )
+    failures: dict[tuple[str, str], str] = {}
+    for entry, answer in zip(entries, answers, strict=True):
+        problem = f"{entry.label}: importing it {answer.error}" if answer.error else answer.value
+        if problem is not None:
+            failures[entry.kind, entry.name] = str(problem)
+    return failures
 
 
 def _diagnose(
