@@ -49,7 +49,8 @@ class ParticleStack:
         for group in particles.optics:
             if group.box_px is not None and group.box_px != stack.box_px:
                 raise InputError(
-                    f"{particles.source}: rlnImageSize is {group.box_px} but the images are {stack.box_px} pixels wide."
+                    f"{particles.source}: rlnImageSize is {group.box_px} but the images are "
+                    f"{stack.box_px} pixels wide."
                 )
         return stack
 
