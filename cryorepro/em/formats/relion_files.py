@@ -1,8 +1,8 @@
 """Names of the files a RELION refinement leaves, iteration by iteration, and which of them are complete.
 
-A job writes ``run_itNNN_*``; one continued from iteration N writes ``run_ctN_itNNN_*`` beside it, and each prefix may
-end in unnumbered files. A prefix starts with its first optimiser file, so a file older than that was left by an
-earlier attempt in the same directory and counts as missing.
+A job writes ``run_itNNN_*``; one continued from iteration N writes ``run_ctN_itNNN_*`` beside it, and each
+prefix may end in unnumbered files. A prefix starts with its first optimiser file, so a file older than that
+was left by an earlier attempt in the same directory and counts as missing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Iteration:
         return ("half1_", "half2_") if self.split_halves else ("",)
 
 
-def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool = False) -> Iterator[Iteration]:
+def iterations(
+    directory: Path, number_of_classes: int = 1, split_halves: bool = False
+) -> Iterator[Iteration]:
     """Iterations 1 and up whose files are all there and not stale, last first.
 
     Presence is all that is looked at; :func:`cryorepro.em.formats.relion_job.last_iteration` also reads them.
@@ -96,9 +98,9 @@ def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool =
 
 def missing_files(directory: Path, prefix: str, paths: tuple[Path, ...]) -> list[Path]:
     """Those of ``paths`` that are absent, empty, or older than the first optimiser file of ``prefix``."""
-    started_ns = min(
-        (path.stat().st_mtime_ns for path in directory.glob(f"{prefix}_it[0-9][0-9][0-9]_optimiser.star")), default=0
-    )
+    # The lowest number is written first in every attempt, and rewritten when an attempt starts afresh.
+    first = min(directory.glob(f"{prefix}_it[0-9][0-9][0-9]_optimiser.star"), default=None)
+    started_ns = first.stat().st_mtime_ns if first else 0
     return [path for path in paths if not _is_fresh(path, started_ns)]
 
 

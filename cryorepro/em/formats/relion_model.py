@@ -16,7 +16,8 @@ from cryorepro.em.formats.star import StarBlock, parse_star, read_star, read_sta
 class ModelSummary:
     """What one model says of itself.
 
-    ``current_resolution_angstrom`` and the resolutions of classes are infinite where nothing was resolved;
+    ``current_resolution_angstrom`` and the resolutions of classes are infinite (or 0) where nothing was
+    resolved;
     ``log_likelihood`` is a cross-correlation after a first iteration with ``--firstiter_cc``.
     """
 
@@ -32,7 +33,7 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class OptimiserSummary:
-    """What the optimiser recorded: the seed it used, where it stands, and its command line if it wrote one."""
+    """What the optimiser recorded: the seed it used, where it stands, and its command line if any."""
 
     random_seed: int
     iteration: int
@@ -107,8 +108,10 @@ def count_particles(path: Path) -> int:
 
 def _class_resolutions(classes: StarBlock) -> tuple[float, ...]:
     values = classes.numbers("rlnEstimatedResolution")
-    if np.isnan(values).any() or (values <= 0).any():
-        raise InputError(f"{classes.source}: rlnEstimatedResolution is {values.tolist()}, which must be positive.")
+    if np.isnan(values).any() or (values < 0).any():
+        raise InputError(
+            f"{classes.source}: rlnEstimatedResolution is {values.tolist()}, which are no lengths."
+        )
     return tuple(values.tolist())
 
 

@@ -1,0 +1,1 @@
+"""The project's own engines: stages carried out by programs written in torch."""

@@ -1,0 +1,34 @@
+"""Descriptors of the project's own runners; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cryorepro.plugins.hookspecs import hookimpl
+from cryorepro.plugins.types import Requirements, Runner
+
+CRYOREPRO_API = "1"
+
+STAGES = ("class3d", "refine3d", "maskcreate", "postprocess")
+
+
+@hookimpl
+def cryorepro_runners() -> Iterable[Runner]:
+    """``relion-like`` on whatever device the run has; ``cpu-only`` held to the CPU and to the same bits."""
+    return [
+        Runner(
+            "relion-like",
+            "RELION's likelihood in torch: CPU or GPU, RELION's own file formats",
+            "cryorepro_engines.runner:RelionLikeRunner",
+            requires=Requirements(modules=("torch",)),
+            stages=STAGES,
+        ),
+        Runner(
+            "cpu-only",
+            "the same likelihood on the CPU, bit for bit the same from one seed on any number of threads",
+            "cryorepro_engines.runner:CpuOnlyRunner",
+            requires=Requirements(modules=("torch",)),
+            stages=STAGES,
+            deterministic=True,
+        ),
+    ]

@@ -1,0 +1,156 @@
+"""Plans and checks the project's own stage programs; the numerics are in the programs."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.particles import read_particles
+from cryorepro.em.formats.references import resolve_images
+from cryorepro.em.formats.relion_job import (
+    IncompleteJob,
+    JobReport,
+    inspect_class3d,
+    inspect_refine3d,
+    latest_progress,
+)
+from cryorepro.em.formats.relion_model import count_particles
+from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
+from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
+from cryorepro.model.stages import Class3DParameters
+from cryorepro_engines.programs._main import THREAD_VARIABLES
+
+# Roles a stage cannot do without; a refinement from given poses reconstructs its own reference.
+REQUIRED_INPUTS = {
+    "class3d": ("particles", "reference"),
+    "refine3d": ("particles",),
+    "maskcreate": ("map",),
+    "postprocess": ("half1", "half2"),
+}
+
+
+class RelionLikeRunner:
+    """Carries stages out with the project's own programs, on the device the run asks for."""
+
+    def plan(self, request: StageRequest) -> StageCommand:
+        """The program of this stage kind with the request as its argument.
+
+        Raises:
+            InputError: this runner has no such stage, or an input is not given or not there.
+        """
+        request = self._effective(request)
+        _check_inputs(request)
+        environment = dict.fromkeys(THREAD_VARIABLES, str(request.threads)) | {"PYTHONHASHSEED": "0"}
+        if request.deterministic and request.device.startswith("cuda"):
+            # cuBLAS repeats its sums in one order only with a workspace of fixed size (its documentation,
+            # 2.1.4).
+            environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        # -P: a file in the working directory must not stand in for a module.
+        module = f"cryorepro_engines.programs.{request.kind}"
+        argv = [sys.executable, "-P", "-m", module, "--request-json", request.model_dump_json()]
+        return StageCommand(argv=argv, environment=environment, cwd=request.output_dir)
+
+    def progress(self, request: StageRequest) -> Progress | None:
+        """The last iteration whose files are there."""
+        if request.kind not in ("class3d", "refine3d"):
+            return None
+        classes, total = 1, None
+        if request.kind == "class3d":
+            parameters = Class3DParameters.model_validate(request.parameters)
+            classes, total = parameters.number_of_classes, parameters.iterations
+        found = latest_progress(request.output_dir, classes, split_halves=request.kind == "refine3d")
+        return found and Progress(iteration=found[0], of=total, resolution_angstrom=found[1])
+
+    def collect(self, request: StageRequest, log: Path) -> StageResult:
+        """Check the files the program left and read its seed back.
+
+        Raises:
+            StageFailure: a file is missing or wrong, or another seed was used than the one asked for.
+        """
+        del log
+        try:
+            report = _inspect(self._effective(request))
+        except IncompleteJob as error:
+            raise StageFailure("incomplete-output", str(error)) from error
+        except InputError as error:  # an input that was there when the stage was planned
+            raise StageFailure("data", str(error)) from error
+        seed = report.optimiser.random_seed if report.optimiser else None
+        if seed is not None and seed != request.seed:
+            raise StageFailure("setup", f"the program used seed {seed}, not {request.seed}")
+        return StageResult(
+            outputs=report.outputs,
+            iterations=report.iterations,
+            rows=report.rows,
+            seed=seed,
+            numbers=report.numbers,
+            notes=report.notes,
+        )
+
+    def version(self) -> Mapping[str, str]:
+        """Versions of what computes; packages are looked up, not imported."""
+        found = {"name": "cryorepro", "python": platform.python_version()}
+        for package in ("cryorepro", "torch", "numpy", "scipy"):
+            try:
+                found["version" if package == "cryorepro" else package] = version(package)
+            except PackageNotFoundError:
+                found["version" if package == "cryorepro" else package] = "not installed"
+        return found
+
+    def _effective(self, request: StageRequest) -> StageRequest:
+        """The request as the program will get it."""
+        return request
+
+
+class CpuOnlyRunner(RelionLikeRunner):
+    """The same programs on the CPU in deterministic mode: the same bits on any number of threads."""
+
+    def _effective(self, request: StageRequest) -> StageRequest:
+        return request.model_copy(update={"device": "cpu", "deterministic": True})
+
+
+def _check_inputs(request: StageRequest) -> None:
+    required = REQUIRED_INPUTS.get(request.kind)
+    if required is None:
+        raise InputError(f"stage {request.stage}: this runner has no stage of kind '{request.kind}'.")
+    missing = [role for role in required if role not in request.inputs]
+    if request.kind == "refine3d" and not request.parameters.get("use_input_poses"):
+        missing += [] if "reference" in request.inputs else ["reference"]
+    if missing:
+        raise InputError(f"stage {request.stage}: inputs.{missing[0]} is not given.")
+    for role, path in request.inputs.items():
+        if not path.is_file():
+            raise InputError(f"stage {request.stage}: inputs.{role}: {path} does not exist.")
+
+
+def _inspect(request: StageRequest) -> JobReport:
+    directory, inputs = request.output_dir, request.inputs
+    if request.kind == "maskcreate":
+        return inspect_maskcreate(directory, box_px=_box(inputs["map"]))
+    if request.kind == "postprocess":
+        return inspect_postprocess(directory, box_px=_box(inputs["half1"]), masked="mask" in inputs)
+    rows = count_particles(inputs["particles"])
+    box_px = _particle_box(request)
+    if request.kind == "refine3d":
+        return inspect_refine3d(directory, rows=rows, box_px=box_px)
+    parameters = Class3DParameters.model_validate(request.parameters)
+    return inspect_class3d(
+        directory,
+        number_of_iterations=parameters.iterations,
+        number_of_classes=parameters.number_of_classes,
+        rows=rows,
+        box_px=box_px,
+    )
+
+
+def _particle_box(request: StageRequest) -> int:
+    images = resolve_images(read_particles(request.inputs["particles"], require_ctf=False))
+    return _box(images.paths[0])
+
+
+def _box(path: Path) -> int:
+    return read_mrc_header(path).shape[2]
