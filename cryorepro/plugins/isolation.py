@@ -1,8 +1,8 @@
 """Plugin code in another process, task by task, so that one that crashes, hangs or exits harms only itself.
 
-A worker is a module run with ``python -m`` that calls :func:`serve`. The parent writes all tasks to its standard
-input and reads one JSON line for each; it blames an early end on the first task without an answer, kills what
-the worker started, and goes on behind that task with a fresh worker.
+A worker is a module run with ``python -m`` that calls :func:`serve`. The parent writes all tasks to its
+standard input and reads one JSON line for each; it blames an early end on the first task without an answer,
+kills what the worker started, and goes on behind that task with a fresh worker.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from cryorepro.plugins.errors import one_line
@@ -54,7 +55,7 @@ def _worker(
     module: str, tasks: Sequence[Any]
 ) -> Iterator[tuple[subprocess.Popen[str], queue.SimpleQueue[str]]]:
     # The worker sees the same modules as this process, wherever a caller put them.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
@@ -103,9 +104,7 @@ def _ending(code: int) -> str:
 
 def _kill(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(
-            process.pid, signal.SIGKILL
-        )  # the session is the worker's own: this takes what it started too
+        os.killpg(process.pid, signal.SIGKILL)  # its own session: this takes what it started too
     process.wait()
 
 

@@ -1,0 +1,44 @@
+"""The torch build and what decides its threads and determinism, without importing torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_PROC_BIND",
+    "OMP_PLACES", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_CBWR", "CUDA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING",
+    "CUDA_MPS_PIPE_DIRECTORY", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "PYTORCH_ALLOC_CONF", "ATEN_CPU_CAPABILITY", "MALLOC_ARENA_MAX",
+    "PYTHONHASHSEED",
+)  # fmt: skip
+
+
+class TorchProbe:
+    """Version and build of torch and its companions; thread and determinism variables by allow-list."""
+
+    def measure(self, roles: Mapping[str, Path]) -> dict[str, Any]:
+        """A variable whose value could hold a path is named, its value withheld."""
+        return {
+            "torch": _version("torch"),
+            "numpy": _version("numpy"),
+            "triton": _version("triton"),
+            "environment": {name: shown(os.environ[name]) for name in _VARIABLES if name in os.environ},
+        }
+
+
+def shown(value: str) -> str:
+    """``value`` if it is short and holds no path and no identifier of one GPU, else ``(withheld)``."""
+    plain = re.fullmatch(r"[\w.,:;()=+{} -]{0,64}", value) and not re.search(r"(GPU|MIG)-", value)
+    return value if plain else "(withheld)"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
