@@ -17,7 +17,7 @@ def pixel_count(order: int) -> int:
     """Number of pixels, ``12 * 4**order``; raises ValueError for an order outside 0..13."""
     if not 0 <= order <= 13:
         raise ValueError(f"HEALPix order {order} is outside 0..13.")
-    return 12 * 4**order
+    return int(12 * 4**order)
 
 
 def pixel_angles_deg(order: int) -> Tensor:

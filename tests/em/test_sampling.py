@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from astropy_healpix import HEALPix
-from scipy.spatial.transform import Rotation
 
 from cryorepro.em import healpix, sampling
 from cryorepro.em.rotations import euler_to_matrix, rotation_angle_deg, view_direction
+from cryorepro.em.symmetry import symmetry_matrices
 
 
 @pytest.mark.parametrize("order", range(6))
@@ -66,7 +66,7 @@ def test_perturbation_moves_every_orientation_by_one_rotation_of_the_reference()
 
 @pytest.mark.parametrize(("group", "size"), [("C4", 4), ("D7", 14), ("O", 24), ("I", 60)])
 def test_asymmetric_unit_holds_one_direction_of_every_orbit(group: str, size: int) -> None:
-    symmetry = torch.from_numpy(Rotation.create_group(group).as_matrix())
+    symmetry = torch.from_numpy(symmetry_matrices(group))
     kept = sampling.asymmetric_unit(4, symmetry)
     total = healpix.pixel_count(4)
     assert kept.shape[0] == pytest.approx(total / size, rel=0.12)
