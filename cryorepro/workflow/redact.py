@@ -40,7 +40,7 @@ class Redactor:
 
     @classmethod
     def of(cls, paths: Mapping[str, str], names: Mapping[str, str]) -> Redactor:
-        """Replace ``paths`` (absolute; ``/`` is ignored) and ``names`` (whole words of three letters or more).
+        """Replace ``paths`` (absolute; ``/`` is ignored) and ``names`` (whole words of three letters up).
 
         Names that are also common words (root, ubuntu, relion …) stay.
         """
