@@ -1,0 +1,124 @@
+"""``cryorepro list``, ``runs``, ``show``, ``compare`` and ``export``: looking at what there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cryorepro.em.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def list_command(
+    kind: Annotated[str | None, typer.Argument(help="specs, datasets, runners, probes, metrics, …")] = None,
+) -> None:
+    """What can be reproduced, on what, with what."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from cryorepro.plugins.loader import load_catalogue
+
+    catalogue = load_catalogue()
+    for word in [kind] if kind else ["specs", "datasets", "runners"]:
+        table = Table("name", "summary", "plugin", title=word, title_justify="left", box=None, pad_edge=False)
+        for entry in catalogue.all(word):
+            table.add_row(entry.name, escape(entry.descriptor.summary), f"{entry.distribution} {entry.version}")
+        Console().print(table)
+
+
+def runs_command(
+    benchmark: Annotated[str | None, typer.Option(help="Only runs of this benchmark.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """The runs in the store, newest first."""
+    from cryorepro.cli.tables import print_runs
+    from cryorepro.store.home import Home
+    from cryorepro.store.ingest import open_for_reading
+    from cryorepro.store.queries import list_runs
+
+    with open_for_reading(Home.locate()) as index:
+        rows = list_runs(index, limit, benchmark=benchmark)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        print_runs(rows)
+
+
+def show_command(
+    name: Annotated[str, typer.Argument(help="A benchmark, a YAML file, a dataset, a run, or 'latest'.")],
+    as_json: Json = False,
+) -> None:
+    """A benchmark, or a run: stages, timings, outcomes, verdicts."""
+    from cryorepro.cli.tables import print_benchmark, print_dataset, print_run
+    from cryorepro.compare.reproduce import find_spec
+    from cryorepro.model.benchmark import Benchmark
+    from cryorepro.model.registry import load_claims
+    from cryorepro.model.strict_yaml import load_record
+    from cryorepro.plugins.loader import load_catalogue
+
+    catalogue = load_catalogue()
+    if name in catalogue.entries.get("specs", {}) or Path(name).suffix in (".yaml", ".yml"):
+        benchmark = load_record(find_spec(catalogue, name), Benchmark)
+        if as_json:
+            typer.echo(benchmark.model_dump_json(indent=1))
+        else:
+            print_benchmark(benchmark, load_claims())
+    elif name in catalogue.entries.get("datasets", {}):
+        info = catalogue.get("datasets", name).descriptor.info
+        typer.echo(info.model_dump_json(indent=1)) if as_json else print_dataset(info)
+    else:
+        record = _record(name)
+        typer.echo(json.dumps(record, indent=1, sort_keys=True)) if as_json else print_run(record)
+
+
+def compare_command(
+    first: Annotated[str, typer.Argument(help="A run.")],
+    second: Annotated[str, typer.Argument(help="Another run.")],
+    as_json: Json = False,
+) -> None:
+    """Two runs side by side: parameters, environment, outcomes, per-stage times with their ratio."""
+    from cryorepro.cli.tables import print_comparison
+    from cryorepro.compare.runs import compare_runs
+
+    comparison = compare_runs(_record(first), _record(second))
+    if as_json:
+        typer.echo(json.dumps(comparison, indent=1))
+    else:
+        print_comparison(comparison)
+
+
+def export_command(
+    run: Annotated[str, typer.Argument(help="A run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    to: Annotated[str, typer.Option("--format", help="An exporter.")] = "json",
+) -> None:
+    """Write a run for others."""
+    from cryorepro.plugins.implementation import guarded, instantiate
+    from cryorepro.plugins.loader import load_catalogue
+    from cryorepro.plugins.types import Exporter
+    from cryorepro.store.home import Home
+
+    if output.exists():
+        raise InputError(f"{output}: exists already")
+    registered = load_catalogue().get(Exporter, to)
+    exporter = instantiate(registered)
+    with guarded(registered, "exporting"):
+        exporter.export(_record(run), Home.locate().find_run(run), output)
+    typer.echo(f"{output}: {registered.descriptor.summary}")
+
+
+def _record(name: str) -> dict[str, Any]:
+    from cryorepro.compare.reproduce import verdict_of
+    from cryorepro.store.home import Home
+    from cryorepro.workflow.record import run_record
+
+    directory = Home.locate().find_run(name)
+    record = run_record(directory)
+    record["verdict"] = verdict_of(directory, record)
+    return record

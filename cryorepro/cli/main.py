@@ -1,0 +1,64 @@
+"""The ``cryorepro`` command: errors people caused become one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import cryorepro
+from cryorepro.cli.database import db_app
+from cryorepro.cli.look import compare_command, export_command, list_command, runs_command, show_command
+from cryorepro.cli.machine import fingerprint_command
+from cryorepro.cli.plugins import plugins_app
+from cryorepro.cli.reproduce import reproduce_command, resume_command
+from cryorepro.cli.spec import schema_command, validate_command
+from cryorepro.em.errors import InputError
+from cryorepro.store.errors import StoreError
+
+app = typer.Typer(
+    help="Run published cryo-EM benchmarks here and say whether their outcome was reproduced.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("reproduce")(reproduce_command)
+app.command("resume")(resume_command)
+app.command("list")(list_command)
+app.command("show")(show_command)
+app.command("runs")(runs_command)
+app.command("compare")(compare_command)
+app.command("export")(export_command)
+app.command("validate")(validate_command)
+app.command("schema")(schema_command)
+app.command("fingerprint")(fingerprint_command)
+app.add_typer(db_app, name="db")
+app.add_typer(plugins_app, name="plugins")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cryorepro {cryorepro.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except (InputError, StoreError) as error:
+        print(f"cryorepro: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,118 @@
+"""``cryorepro reproduce`` and ``cryorepro resume``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cryorepro.em.errors import InputError
+
+Seed = Annotated[int, typer.Option(help="Seed of the run; every random draw derives from it.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+
+def reproduce_command(
+    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, or a YAML file.")],
+    tier: Annotated[str | None, typer.Option(help="twin, subset or full; default as the benchmark says.")] = None,
+    runner: Annotated[str | None, typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…")] = None,
+    data: Annotated[Path | None, typer.Option(help="A local copy of the data.")] = None,
+    seed: Seed = 1,
+    data_seed: Annotated[int, typer.Option(help="Seed of a twin, or of the rows of a subset.", min=0)] = 1,
+    threads: Annotated[int | None, typer.Option(help="Worker processes or threads.", min=1)] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="STAGE.PARAMETER=VALUE or data.PARAMETER=VALUE; repeatable.")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
+    deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show the exact commands and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a benchmark here, to a verdict."""
+    from cryorepro.compare.reproduce import attempt, find_spec, require_runners
+    from cryorepro.model.benchmark import Benchmark
+    from cryorepro.model.strict_yaml import load_record
+    from cryorepro.plugins.loader import load_catalogue
+    from cryorepro.store.home import Home
+    from cryorepro.workflow.options import RunOptions, parse_runners, parse_settings
+    from cryorepro.workflow.plan import make_plan
+    from cryorepro.workflow.session import start_run
+
+    catalogue = load_catalogue()
+    spec = find_spec(catalogue, benchmark)
+    chosen_tier = tier or ("subset" if data else load_record(spec, Benchmark).default_tier)
+    if chosen_tier not in ("twin", "subset", "full"):
+        raise InputError(f"--tier {chosen_tier}: the tiers are twin, subset and full")
+    if data is not None and not data.exists():
+        raise InputError(f"--data {data}: no such file or directory")
+    stages, data_parameters = parse_settings(setting or [])
+    options = RunOptions(
+        tier=chosen_tier,  # type: ignore[arg-type]  # checked just above
+        runners=parse_runners(runner),
+        overrides=stages,
+        data_parameters=data_parameters,
+        seed=seed,
+        data_seed=data_seed,
+        threads=threads or len(os.sched_getaffinity(0)),
+        device=device,
+        deterministic=deterministic,
+        data_path=data.resolve() if data else None,
+        executor=executor,
+    )
+    plan = make_plan(catalogue, spec, options)
+    require_runners(catalogue, plan)
+    home = Home.locate().ensure()
+    if dry_run:
+        from cryorepro.workflow.preview import preview
+
+        for stage, command in preview(home, catalogue, plan):
+            typer.echo(f"# {stage}\n{command}")
+        return
+    directory = start_run(home, catalogue, plan, sys.argv[1:])
+    listener = _listener(as_json)
+    listener("run_started", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": chosen_tier})
+    _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
+
+
+def resume_command(
+    run: Annotated[str, typer.Argument(help="A run's identifier, its beginning, or 'latest'.")] = "latest",
+    as_json: Json = False,
+) -> None:
+    """Take an interrupted or killed run up again, to its verdict."""
+    from cryorepro.compare.reproduce import attempt
+    from cryorepro.plugins.loader import load_catalogue
+    from cryorepro.store.home import Home
+    from cryorepro.workflow.rundir import RunDirectory
+    from cryorepro.workflow.session import load_plan
+
+    catalogue, home = load_catalogue(), Home.locate()
+    directory = RunDirectory(home.find_run(run))
+    plan = load_plan(catalogue, directory)
+    listener = _listener(as_json)
+    listener("run_resumed", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
+    _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
+
+
+def _listener(as_json: bool):  # type: ignore[no-untyped-def]  # the type lives in a module imported late
+    from cryorepro.cli.progress import choose_listener
+
+    return choose_listener(as_json)
+
+
+def _finish(record, home, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+    from cryorepro.cli.progress import print_json_line
+    from cryorepro.cli.verdict import print_verdict
+    from cryorepro.workflow.indexing import index_run
+
+    problem = index_run(home, record["run"])
+    if as_json:
+        print_json_line("result", {key: record[key] for key in ("run", "status", "verdict", "exit_code")})
+    else:
+        print_verdict(record)
+    if problem:
+        print(f"cryorepro: the run is complete, the index is not: {problem}", file=sys.stderr)
+    raise typer.Exit(record["exit_code"])

@@ -1,0 +1,183 @@
+"""Tables for a person: runs, one run, a benchmark, a dataset, a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cryorepro.cli.verdict import print_verdict
+from cryorepro.compare.judge import claim_value, shown
+from cryorepro.model.benchmark import Benchmark
+from cryorepro.model.claim import Claim
+from cryorepro.model.dataset import DatasetInfo
+
+
+def _plain(*columns: str, title: str) -> Table:
+    return Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+
+
+def seconds(value: float | None) -> str:
+    """A duration: seconds below two minutes, minutes above."""
+    if value is None:
+        return "-"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def megabytes(value: float | None) -> str:
+    """A size in MB."""
+    return "-" if value is None else f"{value / 1e6:,.0f} MB"
+
+
+def print_runs(rows: list[dict[str, Any]]) -> None:
+    """The list of runs."""
+    table = _plain("run", "benchmark", "tier", "runners", "seed", "status", "elapsed", title="runs")
+    for row in rows:
+        runners = row["runners"]
+        text = runners if isinstance(runners, str) else ", ".join(dict.fromkeys(dict(runners or {}).values()))
+        table.add_row(
+            row["run_uid"], row["benchmark"] or "-", row["tier"] or "-", escape(text or "-"), str(row["seed"] or "-"),
+            row["status"], seconds(row["elapsed_seconds"]),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def print_run(record: Mapping[str, Any]) -> None:
+    """One run: what it was, stages with their use of the machine, outcomes, verdicts."""
+    out = Console()
+    settings = record["settings"]
+    out.print(
+        f"[bold]{escape(record['run'])}[/bold]  {settings['benchmark']} {settings['benchmark_version']}, "
+        f"tier {settings['tier']}, seed {settings['seed']}, {settings['threads']} threads, status {record['status']}, "
+        f"{len(record['attempts'])} attempts",
+        highlight=False,
+    )
+    check = record["integrity"]
+    state = "chain intact" + (", sealed" if check["sealed"] else ", not sealed") if check["intact"] else check["reason"]
+    out.print(f"journal: {state}", markup=False, highlight=False)
+    if record["data"]:
+        rows = ", ".join(f"{count:,} {name}" for name, count in record["data"]["rows"].items())
+        out.print(f"data: {rows}; {record['data']['origin']}", markup=False, highlight=False)
+        for erratum in record["data"]["errata"]:
+            out.print(f"erratum {erratum['id']}: {erratum['action']} ({erratum['evidence']})", markup=False)
+    out.print(_stage_table(record["stages"]))
+    _print_departures(out, record["stages"])
+    outcomes = _plain("outcome", "value", "status", title="OUTCOMES")
+    for name, outcome in record["outcomes"].items():
+        outcomes.add_row(name, shown(outcome) or "-", outcome["status"] + (f": {outcome['reason']}" if outcome["reason"] else ""))
+    out.print(outcomes)
+    if record["verdicts"]:
+        print_verdict(dict(record), out)
+
+
+def _stage_table(stages: Mapping[str, Any]) -> Table:
+    table = _plain("stage", "runner", "status", "it", "seed", "wall", "CPU", "memory", "read", "written", title="STAGES")
+    for name, stage in stages.items():
+        usage = stage.get("usage", {})
+        table.add_row(
+            name, stage.get("runner", "-"), stage["status"], str(stage.get("iterations") or "-"),
+            str(stage.get("seed_read_back") or "-"), seconds(usage.get("wall_seconds")),
+            seconds(usage.get("cpu_seconds")), megabytes(usage.get("peak_memory_bytes")),
+            megabytes(usage.get("read_bytes")), megabytes(usage.get("written_bytes")),
+        )  # fmt: skip
+    return table
+
+
+def _print_departures(out: Console, stages: Mapping[str, Any]) -> None:
+    for name, stage in stages.items():
+        for departure in stage.get("departures", []):
+            out.print(f"  {name} departs from the published parameters: {departure}", markup=False, highlight=False)
+        for note in stage.get("notes", []):
+            out.print(f"  {name}: {note}", markup=False, highlight=False)
+
+
+def print_benchmark(benchmark: Benchmark, claims: Mapping[str, Claim]) -> None:
+    """A benchmark: what is run, on what, and what was published."""
+    out = Console()
+    out.print(f"[bold]{benchmark.name}[/bold] {benchmark.version}  {escape(benchmark.title)}", highlight=False)
+    out.print(benchmark.summary, markup=False, highlight=False)
+    if benchmark.canonical_command:
+        out.print(f"published command: {benchmark.canonical_command}", markup=False, highlight=False)
+    for departure in benchmark.departures:
+        out.print(f"  not taken over: {departure.option}: {departure.reason}", markup=False, highlight=False)
+    stages = _plain("stage", "kind", "inputs", "parameters", title="STAGES")
+    for stage in benchmark.stages:
+        parameters = ", ".join(f"{name}={value}" for name, value in stage.parameters.items())
+        stages.add_row(stage.name, stage.kind, ", ".join(stage.inputs.values()), escape(parameters))
+    out.print(stages)
+    for tier, spec in benchmark.tiers.items():
+        expected = f", about {spec.expected_minutes:g} min" if spec.expected_minutes else ""
+        out.print(f"tier {tier}{expected}", highlight=False)
+        for name, override in spec.overrides.items():
+            changed = ", ".join(f"{key}={value}" for key, value in override.parameters.items())
+            out.print(f"  {name}: {changed}: {override.reason}", markup=False, highlight=False)
+    outcomes = _plain("outcome", "metric", "stage", "claim", "tolerance", title="OUTCOMES")
+    for outcome in benchmark.outcomes:
+        margin = f"{outcome.tolerance.margin:g} {outcome.tolerance.unit}: {outcome.tolerance.reason}" if outcome.tolerance else "-"
+        outcomes.add_row(outcome.name, outcome.metric, outcome.stage, outcome.claim or "-", escape(margin))
+    out.print(outcomes)
+    if benchmark.claims:
+        table = _plain("claim", "value", "hardware", "software", "read at", title="PUBLISHED CLAIMS")
+        for claim in (claims[identifier] for identifier in benchmark.claims if identifier in claims):
+            table.add_row(claim.id, claim_value(claim), escape(claim.hardware), escape(claim.software), escape(claim.locator))
+        out.print(table)
+
+
+def print_dataset(info: DatasetInfo) -> None:
+    """A dataset and its tiers."""
+    out = Console()
+    out.print(f"[bold]{info.name}[/bold]  {escape(info.title)}", highlight=False)
+    out.print(f"{info.sample}; {info.voltage_kv:g} kV, symmetry {info.symmetry}", markup=False, highlight=False)
+    table = _plain("tier", "particles", "box", "pixel", "size", "needs", "summary", title="TIERS")
+    for tier in info.tiers:
+        table.add_row(
+            tier.tier, f"{tier.particles:,}" if tier.particles else "-", str(tier.box_px or "-"),
+            f"{tier.pixel_size_angstrom:g} A" if tier.pixel_size_angstrom else "-", megabytes(tier.size_bytes),
+            escape(tier.needs or "-"), escape(tier.summary),
+        )  # fmt: skip
+    out.print(table)
+    for line in info.download:
+        out.print(line, markup=False, highlight=False)
+
+
+def print_comparison(comparison: Mapping[str, Any]) -> None:
+    """Two runs side by side."""
+    out = Console()
+    first, second = comparison["runs"]
+    for part in ("settings", "data", "parameters", "environment"):
+        rows = comparison[part]
+        if not rows:
+            out.print(f"{part}: the same", highlight=False)
+            continue
+        table = _plain(part, first, second, title="")
+        for name, left, right in rows:
+            table.add_row(name, escape(_short(left)), escape(_short(right)))
+        out.print(table)
+    outcomes = _plain("outcome", first, second, "difference", title="")
+    for row in comparison["outcomes"]:
+        difference = "-" if row["difference"] is None else f"{row['difference']:+.4g} {row['unit']}"
+        outcomes.add_row(row["outcome"], *row["shown"], difference)
+    out.print(outcomes)
+    stages = _plain("stage", "runner", "iterations", "wall", "ratio", "CPU", "ratio", "memory", title="")
+    for row in comparison["stages"]:
+        stages.add_row(
+            row["stage"], " | ".join(map(str, row["runner"])), " | ".join(map(str, row["iterations"])),
+            " | ".join(map(seconds, row["wall_seconds"])), _ratio(row["wall_ratio"]),
+            " | ".join(map(seconds, row["cpu_seconds"])), _ratio(row["cpu_ratio"]),
+            " | ".join(map(megabytes, row["peak_memory_bytes"])),
+        )  # fmt: skip
+    out.print(stages)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+

@@ -1,0 +1,76 @@
+"""The verdict block: a twin's check of itself kept apart from the published claims."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_COLOUR = {
+    "within-band-n1": "green", "equivalent": "green", "numerical": "green", "identical": "green",
+    "not-attempted": "dim", "inconclusive": "yellow", "not-comparable": "yellow", "diverged": "red",
+    "unverifiable": "red", "failed": "red",
+}  # fmt: skip
+
+
+def print_verdict(record: dict[str, Any], console: Console | None = None) -> None:
+    """Print the verdicts of a run, what it took, and where it is."""
+    out = console or Console()
+    checks = [verdict for verdict in record["verdicts"] if verdict["self_check"]]
+    claims = [verdict for verdict in record["verdicts"] if not verdict["self_check"]]
+    if checks:
+        tier = record["settings"]["tier"]
+        title = "SELF-CHECK against the twin's own truth" if tier == "twin" else f"CHECK of this {tier}"
+        out.print(_table(title, checks, "expected"))
+    if claims:
+        out.print(_table("PUBLISHED CLAIMS", claims, "published"))
+        _print_needs(out, claims)
+    _print_reasons(out, record["verdicts"])
+    _print_end(out, record)
+
+
+def word(text: str) -> str:
+    """A verdict's word in its colour."""
+    return f"[{_COLOUR.get(text, 'white')}]{escape(text)}[/]"
+
+
+def _table(title: str, verdicts: list[dict[str, Any]], label: str) -> Table:
+    table = Table("outcome", label, "here", "margin", "verdict", title=title, title_justify="left", box=None, pad_edge=False)
+    for verdict in verdicts:
+        name = verdict["outcome"] + (f" ({verdict['claim']})" if verdict["claim"] else "")
+        table.add_row(
+            escape(name), verdict["expected"] or "-", verdict["measured"] or "-", verdict["margin"] or "-",
+            word(verdict["axis_outcome"]) + (" (better)" if verdict["better_than_expected"] else ""),
+        )  # fmt: skip
+    return table
+
+
+def _print_needs(out: Console, claims: list[dict[str, Any]]) -> None:
+    open_claims = [claim for claim in claims if claim["axis_outcome"] == "not-attempted" and claim["needs"]]
+    if open_claims:
+        text = f"The published claims need {open_claims[0]['needs']}"
+        out.print(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  "), markup=False, highlight=False)
+
+
+def _print_reasons(out: Console, verdicts: list[dict[str, Any]]) -> None:
+    for verdict in verdicts:
+        if verdict["axis_outcome"] in ("diverged", "unverifiable", "failed", "not-comparable", "inconclusive"):
+            out.print(f"  {verdict['outcome']}: {verdict['reason']}", markup=False, highlight=False)
+
+
+def _print_end(out: Console, record: dict[str, Any]) -> None:
+    if record["status"] == "interrupted":
+        out.print(f"interrupted; go on with: cryorepro resume {record['run']}", markup=False, highlight=False)
+        return
+    if record["status"] == "failed":
+        out.print(f"run {record['run']} failed: {record['reason']}", markup=False, highlight=False)
+    attempts = len(record["attempts"])
+    tail = f" over {attempts} attempts" if attempts > 1 else ""
+    out.print(
+        f"Verdict [bold]{word(record['verdict'])}[/bold]   {record['elapsed_seconds'] or 0:.0f} s{tail}   "
+        f"run {escape(record['run'])}",
+        highlight=False,
+    )

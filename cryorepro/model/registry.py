@@ -1,0 +1,25 @@
+"""Claims as data: the registry that ships with cryorepro."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryorepro.em.errors import InputError
+from cryorepro.model.claim import Claim
+from cryorepro.model.shipped import shipped
+from cryorepro.model.strict_yaml import load_records
+
+
+def load_claims(directory: Path | None = None) -> dict[str, Claim]:
+    """Every claim of the registry by its id.
+
+    Raises:
+        InputError: a file is malformed, or two claims share an id.
+    """
+    found: dict[str, Claim] = {}
+    for path in sorted((directory or shipped("registry") / "claims").glob("*.yaml")):
+        for claim in load_records(path, Claim):
+            if claim.id in found:
+                raise InputError(f"{path}: claim id '{claim.id}' is used twice in the registry")
+            found[claim.id] = claim
+    return found
