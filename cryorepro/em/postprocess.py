@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import fft
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.fsc import Curve, MaskedFsc, crossing, masked_fsc, shell_sums, shell_to_angstrom
+from cryorepro.em.fsc import Curve, MaskedFsc, crossing, fsc_curve, masked_fsc, shell_sums, shell_to_angstrom
 from cryorepro.em.lowpass import Map, Volume, fourier_radius
 
 Spectrum = npt.NDArray[np.complex128]
@@ -59,7 +59,7 @@ class PostProcessed:
     guinier: Guinier
     resolution_shell: int
     bfactor_angstrom2: float
-    mask_fraction: float
+    mask_fraction: float | None
     box_px: int
     pixel_size_angstrom: float
 
@@ -142,7 +142,7 @@ def sharpen(
 def postprocess(
     half1: Map,
     half2: Map,
-    mask: Map,
+    mask: Map | None,
     pixel_size_angstrom: float,
     generator: np.random.Generator,
     bfactor_angstrom2: float | None = None,
@@ -152,9 +152,9 @@ def postprocess(
     """Measure the solvent-corrected resolution of two half maps and sharpen their mean.
 
     Args:
-        half1: unfiltered half map ``[n, n, n]``; ``half2`` and ``mask`` (values 0 to 1) have its shape.
+        half1: unfiltered half map ``[n, n, n]``.
         half2: the other half map.
-        mask: soft solvent mask.
+        mask: soft solvent mask of that shape, values 0 to 1; without one nothing needs correcting.
         pixel_size_angstrom: pixel size.
         generator: source of the random phases.
         bfactor_angstrom2: B-factor to apply; None fits one to the Guinier plot.
@@ -162,13 +162,18 @@ def postprocess(
         randomise_at_fsc: phases are randomised from where the unmasked FSC falls below this.
 
     Raises:
-        InputError: shapes differ, the mask leaves the range 0 to 1, or the fit has too few shells.
+        InputError: shapes differ, the mask leaves the range 0 to 1, the halves do not correlate, or the
+            fit has too few shells.
     """
-    if not (
-        np.isfinite(mask).all() and mask.min() >= -1e-4 and mask.max() <= 1.0 + 1e-4 and mask.max() > 0.0
-    ):
-        raise InputError("mask: values must lie between 0 and 1 and not all be 0")
-    curves = masked_fsc(half1, half2, mask, generator, randomise_at_fsc)
+    if mask is None:
+        plain = fsc_curve(half1, half2)
+        curves = MaskedFsc(plain, plain, np.zeros_like(plain), plain, len(plain))
+    else:
+        _check_mask(mask)
+        curves = masked_fsc(half1, half2, mask, generator, randomise_at_fsc)
+    resolution_shell = crossing(curves.corrected, 0.143).shell
+    if resolution_shell < 1:
+        raise InputError("the half maps do not correlate: their FSC is below 0.143 in the first shell")
     average = 0.5 * (np.asarray(half1, dtype=np.float64) + half2)
     sharpened, guinier, bfactor = sharpen(
         average, curves.corrected, pixel_size_angstrom, bfactor_angstrom2, lowest_resolution_angstrom
@@ -177,12 +182,18 @@ def postprocess(
         sharpened=sharpened,
         fsc=curves,
         guinier=guinier,
-        resolution_shell=crossing(curves.corrected, 0.143).shell,
+        resolution_shell=resolution_shell,
         bfactor_angstrom2=bfactor,
-        mask_fraction=mask_fraction(mask),
+        mask_fraction=None if mask is None else mask_fraction(mask),
         box_px=half1.shape[0],
         pixel_size_angstrom=pixel_size_angstrom,
     )
+
+
+def _check_mask(mask: Map) -> None:
+    good = np.isfinite(mask).all() and mask.min() >= -1e-4 and 0.0 < mask.max() <= 1.0 + 1e-4
+    if not good:
+        raise InputError("mask: values must lie between 0 and 1 and not all be 0")
 
 
 def mask_fraction(mask: Map) -> float:

@@ -15,10 +15,12 @@ _ORIGIN_ANGSTROM = 999.0
 """RELION writes this for the resolution of shell 0."""
 
 
-def write_postprocess_star(path: Path, result: PostProcessed, half1: str, half2: str, mask: str) -> None:
+def write_postprocess_star(
+    path: Path, result: PostProcessed, half1: str, half2: str, mask: str | None
+) -> None:
     """Write ``data_general``, ``data_fsc`` and ``data_guinier`` with RELION's labels.
 
-    ``half1``, ``half2`` and ``mask`` are the names recorded for the inputs.
+    ``half1``, ``half2`` and ``mask`` are the names recorded for the inputs; ``mask`` is None without one.
     """
     write_star(path, [_general(result, half1, half2, mask), _fsc(result), _guinier(result)])
 
@@ -45,7 +47,7 @@ def _frequencies(result: PostProcessed) -> list[float]:
     return [1.0 / resolution for resolution in _resolutions(result)]
 
 
-def _general(result: PostProcessed, half1: str, half2: str, mask: str) -> StarBlock:
+def _general(result: PostProcessed, half1: str, half2: str, mask: str | None) -> StarBlock:
     fit = result.guinier.fit
     start = shell_to_angstrom(result.fsc.randomised_from_shell, result.box_px, result.pixel_size_angstrom)
     values: dict[str, str | float] = {
@@ -53,10 +55,11 @@ def _general(result: PostProcessed, half1: str, half2: str, mask: str) -> StarBl
         "rlnBfactorUsedForSharpening": result.bfactor_angstrom2,
         "rlnUnfilteredMapHalf1": half1,
         "rlnUnfilteredMapHalf2": half2,
-        "rlnParticleBoxFractionSolventMask": result.mask_fraction,
-        "rlnMaskName": mask,
-        "rlnRandomiseFrom": start,
     }
+    if result.mask_fraction is not None and mask is not None:
+        values["rlnParticleBoxFractionSolventMask"] = result.mask_fraction
+        values["rlnMaskName"] = mask
+        values["rlnRandomiseFrom"] = start
     if fit is not None:
         values["rlnFittedSlopeGuinierPlot"] = fit.slope
         values["rlnFittedInterceptGuinierPlot"] = fit.intercept
@@ -66,20 +69,21 @@ def _general(result: PostProcessed, half1: str, half2: str, mask: str) -> StarBl
 
 def _fsc(result: PostProcessed) -> StarBlock:
     curves, fraction = result.fsc, result.mask_fraction
-    inside = fraction * curves.unmasked / (1.0 + (fraction - 1.0) * curves.unmasked)
-    return make_block(
-        "fsc",
-        {
-            "rlnSpectralIndex": list(range(len(curves.unmasked))),
-            "rlnResolution": _frequencies(result),
-            "rlnAngstromResolution": _resolutions(result),
-            "rlnFourierShellCorrelationCorrected": curves.corrected.tolist(),
+    columns = {
+        "rlnSpectralIndex": list(range(len(curves.unmasked))),
+        "rlnResolution": _frequencies(result),
+        "rlnAngstromResolution": _resolutions(result),
+        "rlnFourierShellCorrelationCorrected": curves.corrected.tolist(),
+    }
+    if fraction is not None:
+        inside = fraction * curves.unmasked / (1.0 + (fraction - 1.0) * curves.unmasked)
+        columns |= {
             "rlnFourierShellCorrelationParticleMaskFraction": np.nan_to_num(inside).tolist(),
             "rlnFourierShellCorrelationUnmaskedMaps": curves.unmasked.tolist(),
             "rlnFourierShellCorrelationMaskedMaps": curves.masked.tolist(),
             "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps": curves.randomised.tolist(),
-        },
-    )
+        }
+    return make_block("fsc", columns)
 
 
 def _guinier(result: PostProcessed) -> StarBlock:

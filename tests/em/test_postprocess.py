@@ -116,7 +116,7 @@ def test_the_tables_read_back_with_relions_labels(ours: PostProcessed, theirs: P
     assert [block.name for block in mine] == [block.name for block in relion]
     for block in relion:
         for item in block:
-            tags = list(item.loop.tags) if item.loop is not None else [str(item.pair[0])]  # type: ignore[index]
+            tags = list(item.loop.tags) if item.loop is not None else [str(item.pair[0])]
             for tag in tags:
                 assert mine.find_block(block.name).find_values(tag), tag
     corrected = _column(tmp_path / "postprocess.star", "fsc", CORRECTED)
@@ -140,3 +140,20 @@ def test_bad_masks_and_too_few_shells_are_refused() -> None:
         postprocess(first, second, MASK[:40, :40, :40], PIXEL, np.random.default_rng(1))
     with pytest.raises(InputError, match="fit needs three"):
         fit_guinier(np.linspace(0, 0.001, 10), np.zeros(10), 20.0)
+
+
+def test_without_a_mask_the_unmasked_curve_decides(tmp_path: Path) -> None:
+    first, second = half_maps()
+    result = postprocess(first, second, None, PIXEL, np.random.default_rng(1), bfactor_angstrom2=0.0)
+    np.testing.assert_array_equal(result.fsc.corrected, result.fsc.unmasked)
+    write_postprocess_star(tmp_path / "postprocess.star", result, "a.mrc", "b.mrc", None)
+    general = gemmi.cif.read(str(tmp_path / "postprocess.star")).find_block("general")
+    assert general.find_value("_rlnMaskName") is None
+    assert float(general.find_value("_rlnFinalResolution")) == pytest.approx(result.resolution_angstrom)
+
+
+def test_halves_that_do_not_correlate_are_refused() -> None:
+    generator = np.random.default_rng(9)
+    first, second = generator.normal(size=(2, 24, 24, 24))
+    with pytest.raises(InputError, match="do not correlate"):
+        postprocess(first, np.roll(-first, 1) + second, None, PIXEL, generator, bfactor_angstrom2=0.0)
