@@ -1,0 +1,51 @@
+"""Solvent-corrected FSC and sharpening with ``relion_postprocess``; it takes half maps under any name."""
+
+from __future__ import annotations
+
+from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.relion_job import JobReport
+from cryorepro.em.formats.relion_products import inspect_postprocess
+from cryorepro.model.stage import StageCommand, StageRequest
+from cryorepro.model.stages import PostProcessParameters
+from cryorepro_relion import inputs, program
+from cryorepro_relion.command import environment, number
+
+
+def plan(request: StageRequest) -> StageCommand:
+    """The command line.
+
+    Raises:
+        InputError: a map is missing, or the three do not have one box and pixel size.
+    """
+    inputs.check_roles(request, ("half1", "half2"), ("mask",))
+    header = read_mrc_header(request.inputs["half1"])
+    pixel_size = inputs.pixel_size(header)
+    for path in request.inputs.values():
+        inputs.check_map(path, header.shape[2], pixel_size, "half1")
+    argv = [program.POSTPROCESS, *_options(request, pixel_size)]
+    return StageCommand(argv=argv, environment=environment(1), cwd=request.output_dir)
+
+
+def inspect(request: StageRequest) -> JobReport:
+    """Check maps, curve and resolution. Raises IncompleteJob if one is missing or makes no sense."""
+    box_px = read_mrc_header(request.inputs["half1"]).shape[2]
+    return inspect_postprocess(request.output_dir, box_px=box_px, masked="mask" in request.inputs)
+
+
+def _options(request: StageRequest, pixel_size_angstrom: float) -> list[str]:
+    p = PostProcessParameters.model_validate(request.parameters)
+    mask = request.inputs.get("mask")
+    # A B-factor given by hand needs no fit, so the range of the fit is not said.
+    sharpening = ["--auto_bfac", "--autob_lowres", number(p.lowest_resolution_angstrom)]
+    if p.bfactor_angstrom2 is not None:
+        sharpening = ["--adhoc_bfac", number(p.bfactor_angstrom2)]
+    return [
+        *("--i", inputs.relion_name(request.inputs["half1"])),
+        *("--i2", inputs.relion_name(request.inputs["half2"])),
+        *(("--mask", inputs.relion_name(mask)) if mask else ()),
+        *("--o", str(request.output_dir.absolute() / "postprocess")),
+        *("--angpix", number(pixel_size_angstrom)),
+        *sharpening,
+        *("--randomize_at_fsc", number(p.randomise_at_fsc)),
+        *("--random_seed", str(request.seed)),
+    ]
