@@ -1,0 +1,1 @@
+"""First-party metrics: outcomes measured from artifacts of a run."""

@@ -1,0 +1,46 @@
+"""Class maps held against a twin's true maps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.maps import read_map
+from cryorepro.em.fsc import crossing, fsc_curve
+from cryorepro.model.outcome import MetricValue
+from cryorepro.plugins.interfaces import MetricContext
+from cryorepro_metrics.assignments import pair
+
+THRESHOLD = 0.5
+
+
+class MapTruthFsc:
+    """Mean over classes of the last shell before the FSC with the true map falls below 0.5."""
+
+    def measure(self, context: MetricContext) -> MetricValue:
+        """Mean shell over the matched classes; shells and curves of each among the details.
+
+        Raises:
+            InputError: a class map is missing, or has another size than the truth.
+        """
+        pairing = pair(context.artifacts["particles"], context.truth["particles"])
+        shells: dict[str, int] = {}
+        curves: dict[str, list[float]] = {}
+        for found, true in sorted(pairing.true_of_found.items()):
+            role, target = f"class{found:03d}", f"class{true:03d}"
+            if role not in context.artifacts or target not in context.truth:
+                raise InputError(f"map {role} (true {target}) is missing")
+            first, _ = read_map(context.artifacts[role])
+            second, _ = read_map(context.truth[target])
+            curve = fsc_curve(first.astype(np.float64), second.astype(np.float64))
+            shells[role] = crossing(curve, THRESHOLD).shell
+            curves[role] = [round(float(value), 5) for value in curve]
+        mean = float(np.mean(list(shells.values())))
+        return MetricValue(
+            value=round(mean, 3),
+            unit="shells",
+            shell=round(mean),
+            box_px=context.data.box_px,
+            pixel_size_angstrom=context.data.pixel_size_angstrom,
+            details={"shells": shells, "curves": curves},
+        )
