@@ -48,8 +48,8 @@ class BlobModel:
         along_x = _phases(positions[..., 0], box_px, pixel_size_angstrom)
         along_y = _phases(positions[..., 1], box_px, pixel_size_angstrom)
         along_x *= damping * self.masses[:, None]
-        rows = _signed_rows(along_y * damping)
-        images: Complexes = np.matmul(rows.transpose(0, 2, 1), along_x)
+        along_y *= damping
+        images = _outer_sums(along_y, along_x)
         images *= centre_shift(box_px)
         return images
 
@@ -64,10 +64,11 @@ class BlobModel:
         x, y, z = (
             _phases(self.centres_angstrom[:, i], box_px, pixel_size_angstrom) * damping for i in range(3)
         )
-        rows, sections = _signed_rows(y), _signed_rows(z)
-        weighted = x * self.masses[:, None]
-        planes = [(rows * sections[:, k : k + 1]).T @ weighted for k in range(box_px)]
-        transform = np.stack(planes) * centre_shift(box_px)[None] * _half_box_phase(box_px)[:, None, None]
+        x *= self.masses[:, None]
+        half = np.concatenate([_outer_sums(y, x * z[:, k : k + 1]) for k in range(box_px // 2 + 1)])
+        mirrored = np.concatenate([_outer_sums(y, x * np.conj(z[:, k : k + 1])) for k in range(box_px // 2)])
+        transform = np.concatenate([half, mirrored[:0:-1]])
+        transform *= centre_shift(box_px) * _half_box_phase(box_px)[:, None, None]
         if low_pass_angstrom is not None:
             transform *= _low_pass(box_px, pixel_size_angstrom, low_pass_angstrom)
         volume: Floats = np.fft.irfftn(transform, s=(box_px,) * 3, axes=(0, 1, 2))
@@ -114,9 +115,24 @@ def _phases(positions: Floats, box_px: int, pixel_size_angstrom: float) -> Compl
     return np.cumprod(powers, axis=-1)
 
 
-def _signed_rows(half: Complexes) -> Complexes:
-    """Extend k = 0 .. box // 2 to the order of `fftfreq` on the last axis, by conjugation."""
-    return np.concatenate([half, np.conj(half[..., -2:0:-1])], axis=-1)
+def _outer_sums(along_y: Complexes, along_x: Complexes) -> Complexes:
+    """Sum over m of ``y[m, ky] x[m, kx]`` for every signed ky, [n, box, h], from [..., m, h = box // 2 + 1].
+
+    For real blobs ``y[m, -ky]`` is the conjugate, so four real products give both signs. einsum adds in a
+    fixed order on one thread; a threaded BLAS may not, and gains nothing on matrices of this size.
+    """
+    rows = np.concatenate([along_y.real, along_y.imag], axis=-1).reshape(-1, *_doubled(along_y))
+    columns = np.concatenate([along_x.real, along_x.imag], axis=-1).reshape(-1, *_doubled(along_x))
+    products = np.einsum("nim,nmj->nij", np.ascontiguousarray(rows.transpose(0, 2, 1)), columns)
+    h = along_x.shape[-1]
+    rr, ri, ir, ii = (products[:, a : a + h, b : b + h] for a in (0, h) for b in (0, h))
+    positive = (rr - ii) + 1j * (ri + ir)
+    negative = (rr + ii) + 1j * (ri - ir)
+    return np.concatenate([positive, negative[:, -2:0:-1]], axis=1)
+
+
+def _doubled(half: Complexes) -> tuple[int, int]:
+    return half.shape[-2], 2 * half.shape[-1]
 
 
 def _low_pass(box_px: int, pixel_size_angstrom: float, resolution_angstrom: float) -> Floats:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,18 @@ from cryorepro.em.formats.atomic import atomic_writer
 from cryorepro.em.formats.mrc import HEADER_BYTES, read_mrc_header
 
 MAX_MAP_BYTES = 64 * 1024**3
-_VOLUME, _IMAGES = 1, 0  # space group: 1 for a volume, 0 for a stack of images
+VOLUME, IMAGES = 1, 0  # space group: 1 for a volume, 0 for a stack of images
 _MODES = {np.dtype(np.float32): 2, np.dtype(np.float16): 12}
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The density statistics of an MRC header."""
+
+    lowest: float
+    highest: float
+    mean: float
+    deviation: float
 
 
 def read_map(path: Path | str, pixel_size_angstrom: float | None = None) -> tuple[NDArray[np.float32], float]:
@@ -58,7 +70,7 @@ def _voxel_size(path: Path | str, sizes: tuple[float, float, float]) -> float:
 
 def write_map(path: Path | str, volume: NDArray[np.floating], pixel_size_angstrom: float) -> None:
     """Write a volume [z, y, x] as float32, atomically; equal input gives equal bytes."""
-    _write(Path(path), np.asarray(volume, dtype=np.float32), pixel_size_angstrom, _VOLUME)
+    _write(Path(path), np.asarray(volume, dtype=np.float32), pixel_size_angstrom, VOLUME)
 
 
 def write_stack(
@@ -66,7 +78,7 @@ def write_stack(
 ) -> None:
     """Write images [n, y, x] as float32 (or float16, mode 12), atomically; equal input gives equal bytes."""
     dtype = np.float16 if half_precision else np.float32
-    _write(Path(path), np.asarray(images, dtype=dtype), pixel_size_angstrom, _IMAGES)
+    _write(Path(path), np.asarray(images, dtype=dtype), pixel_size_angstrom, IMAGES)
 
 
 def _write(path: Path, data: NDArray[np.floating], pixel_size_angstrom: float, space_group: int) -> None:
@@ -77,27 +89,35 @@ def _write(path: Path, data: NDArray[np.floating], pixel_size_angstrom: float, s
     if not (math.isfinite(pixel_size_angstrom) and pixel_size_angstrom > 0):
         raise InputError(f"{path}: a pixel size of {pixel_size_angstrom} Angstrom cannot be written.")
     with atomic_writer(path) as stream:
-        stream.write(_header(data, pixel_size_angstrom, space_group))
+        header = mrc_header(data.shape, data.dtype, pixel_size_angstrom, space_group, _statistics(data))
+        stream.write(header)
         stream.write(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False)).data)
 
 
-def _header(data: NDArray[np.floating], pixel_size_angstrom: float, space_group: int) -> bytes:
-    nz, ny, nx = data.shape
-    sections = nz if space_group == _VOLUME else 1  # MRC2014: mz is 1 for a stack of images
-    mean, deviation = _moments(data)
+def mrc_header(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    pixel_size_angstrom: float,
+    space_group: int,
+    statistics: Statistics,
+) -> bytes:
+    """The 1,024 bytes before the data of shape (nz, ny, nx): no label, hence no time stamp."""
+    nz, ny, nx = shape
+    sections = nz if space_group == VOLUME else 1  # MRC2014: mz is 1 for a stack of images
     raw = bytearray(HEADER_BYTES)
-    struct.pack_into("<10i", raw, 0, nx, ny, nz, _MODES[data.dtype], 0, 0, 0, nx, ny, sections)
+    struct.pack_into("<10i", raw, 0, nx, ny, nz, _MODES[dtype.newbyteorder("=")], 0, 0, 0, nx, ny, sections)
     cell = [count * pixel_size_angstrom for count in (nx, ny, sections)]
     struct.pack_into("<6f", raw, 40, *cell, 90.0, 90.0, 90.0)
-    struct.pack_into("<3i3f2i", raw, 64, 1, 2, 3, float(data.min()), float(data.max()), mean, space_group, 0)
-    struct.pack_into("<4s4Bf", raw, 208, b"MAP ", 0x44, 0x44, 0, 0, deviation)
+    extremes = (statistics.lowest, statistics.highest, statistics.mean)
+    struct.pack_into("<3i3f2i", raw, 64, 1, 2, 3, *extremes, space_group, 0)
     struct.pack_into("<i", raw, 108, 20141)  # NVERSION: MRC2014, second revision
+    struct.pack_into("<4s4Bf", raw, 208, b"MAP ", 0x44, 0x44, 0, 0, statistics.deviation)
     return bytes(raw)
 
 
-def _moments(data: NDArray[np.floating]) -> tuple[float, float]:
-    # Section by section, so that a large stack needs no second copy in double precision.
+def _statistics(data: NDArray[np.floating]) -> Statistics:
+    # Section by section, so that a large map needs no second copy in double precision.
     count = float(data.size)
     mean = math.fsum(float(section.sum(dtype=np.float64)) for section in data) / count
     squares = math.fsum(float(np.square(section.astype(np.float64) - mean).sum()) for section in data)
-    return mean, math.sqrt(squares / count)
+    return Statistics(float(data.min()), float(data.max()), mean, math.sqrt(squares / count))

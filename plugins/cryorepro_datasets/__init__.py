@@ -1,0 +1,1 @@
+"""First-party datasets: archive entries with their tiers, shaped as a third party would write them."""

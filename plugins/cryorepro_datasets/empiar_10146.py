@@ -1,0 +1,84 @@
+"""EMPIAR-10146: apoferritin, a small set of real particles with octahedral symmetry. Imports no numerics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryorepro.em.errors import InputError
+from cryorepro.model.dataset import DataRequest, DatasetInfo, PreparedData, TierInfo
+from cryorepro.plugins.types import Dataset
+
+ROWS, BOX_PX, PIXEL_SIZE_ANGSTROM, VOLTAGE_KV = 2387, 64, 3.0, 300.0
+STAR_NAME = "particles_64px_3.0A.star"
+MODEL_NAME = "4v1w.cif"
+MODEL_URL = "https://files.rcsb.org/download/4V1W.cif"
+SYMMETRY = "O"
+DIAMETER_ANGSTROM = 140.0
+
+INFO = DatasetInfo(
+    name="empiar-10146",
+    accession="EMPIAR-10146",
+    title="Apoferritin, a tutorial data set",
+    sample="human apoferritin, 24 subunits",
+    voltage_kv=VOLTAGE_KV,
+    spherical_aberration_mm=2.7,
+    amplitude_contrast=0.07,
+    symmetry=SYMMETRY,
+    particle_diameter_angstrom=DIAMETER_ANGSTROM,
+    pdb=["4V1W"],
+    licence="CC0",
+    download=[
+        "wget -r -np -nH --cut-dirs=2 https://ftp.ebi.ac.uk/empiar/world_availability/10146/data/",
+        f"wget {MODEL_URL}",
+    ],
+    tiers=[
+        TierInfo(
+            tier="subset",
+            summary="2,387 real particles of 15 micrographs, extracted at 64 px and 3.0 A",
+            particles=ROWS,
+            box_px=BOX_PX,
+            pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
+            size_bytes=1024 + ROWS * BOX_PX**2 * 4,
+            needs=f"the extracted particles ({STAR_NAME} and its stack) and {MODEL_NAME} beside them; a few minutes",
+        ),
+        TierInfo(
+            tier="full",
+            summary="the movies of the deposit; reading them is not part of this version",
+            needs="the deposit's movies, and the stages from movies to particles",
+        ),
+    ],
+)
+
+DATASET = Dataset(
+    INFO.name,
+    "Apoferritin: real particles with octahedral symmetry, refined from a 20 A start",
+    "cryorepro_datasets.empiar_10146:Empiar10146",
+    info=INFO,
+)
+
+
+class Empiar10146:
+    """Prepares the local particles of EMPIAR-10146 and a reference from the atomic model."""
+
+    def prepare(self, request: DataRequest) -> PreparedData:
+        """Check the local particles, and write them, the reference and a mask below the directory asked for.
+
+        Raises:
+            InputError: The tier cannot be had, or the local copy is missing or is not what was declared.
+        """
+        if request.tier != "subset":
+            raise InputError(f"empiar-10146: tier '{request.tier}' cannot be prepared; use --tier subset.")
+        if request.local_path is None:
+            raise InputError(
+                f"empiar-10146: tier 'subset' needs the extracted particles: give the directory that holds"
+                f" {STAR_NAME} with --data PATH, and {MODEL_NAME} in it, beside it or in ../models ({MODEL_URL})."
+            )
+        from cryorepro_datasets.apoferritin import prepare_subset
+
+        return prepare_subset(request)
+
+    def truth(self, request: DataRequest) -> Mapping[str, Path]:
+        """Nothing: real particles have no truth."""
+        del request
+        return {}
