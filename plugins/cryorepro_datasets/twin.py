@@ -63,8 +63,8 @@ def prepare_twin(request: DataRequest) -> PreparedData:
         pixel_size_angstrom=pixel,
         voltage_kv=ctf.voltage_kv,
         origin=(
-            f"simulated from seed {request.seed}: a procedural ribosome in {len(CONFORMERS)} conformers, with "
-            "defocus drawn from the distribution of EMPIAR-10028"
+            f"simulated from seed {request.seed}: a procedural ribosome in {len(CONFORMERS)} conformers, "
+            "with defocus drawn from the distribution of EMPIAR-10028"
         ),
         parameters=recorded,
         has_truth=True,

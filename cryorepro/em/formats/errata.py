@@ -64,10 +64,11 @@ def load_errata(path: Path | str) -> tuple[Erratum, ...]:
         raise InputError(f"{path}: the errata cannot be read ({error}).") from error
     if not isinstance(content, dict) or set(content) != {"errata"} or not isinstance(content["errata"], list):
         raise InputError(f"{path}: expected one key, errata, holding a list.")
-    return tuple(_to_erratum(record, path) for record in content["errata"])
+    return tuple(erratum_from(record, path) for record in content["errata"])
 
 
-def _to_erratum(record: object, path: Path | str) -> Erratum:
+def erratum_from(record: object, path: Path | str) -> Erratum:
+    """Check one record. Raises InputError naming `path` if a field is missing, unknown or ill-typed."""
     if not isinstance(record, dict) or set(record) != set(_FIELDS):
         raise InputError(f"{path}: an erratum needs exactly the fields {', '.join(_FIELDS)}.")
     line = record["line"]
