@@ -71,8 +71,9 @@ def prepare_subset(request: DataRequest) -> PreparedData:
     files = {
         "particles": directory / "particles.star",
         "stack": directory / "particles.mrcs",
-        "model": model_path,
+        "model": directory / MODEL_NAME,
     }
+    shutil.copyfile(model_path, files["model"])
     _write_particles(files["particles"], files["stack"], particles, images)
     files |= _write_maps(directory, model, images, ctf_parameters(particles), parameters)
     return PreparedData(
@@ -137,15 +138,15 @@ def _write_particles(star: Path, stack: Path, particles: Particles, images: np.n
 def _write_maps(
     directory: Path, model: AtomicModel, images: np.ndarray, ctf: CtfParameters, parameters: SubsetParameters
 ) -> dict[str, Path]:
-    density = model_density(model, BOX_PX, PIXEL_SIZE_ANGSTROM)
-    density *= rotational_grey_scale(images, ctf, density, PIXEL_SIZE_ANGSTROM)
-    reference = model_density(
-        model, BOX_PX, PIXEL_SIZE_ANGSTROM, lowpass_angstrom=parameters.reference_low_pass_angstrom
-    )
-    reference *= rotational_grey_scale(images, ctf, reference, PIXEL_SIZE_ANGSTROM)
-    level = _MASK_LEVEL * float(reference.max())
+    def density(lowpass_angstrom: float) -> np.ndarray:
+        volume = model_density(model, BOX_PX, PIXEL_SIZE_ANGSTROM, lowpass_angstrom=lowpass_angstrom)
+        return volume * rotational_grey_scale(images, ctf, volume, PIXEL_SIZE_ANGSTROM)
+
+    reference = density(parameters.reference_low_pass_angstrom)
+    smooth = density(_MASK_LOWPASS_ANGSTROM)
+    level = _MASK_LEVEL * float(smooth.max())
     mask = create_mask(
-        density, PIXEL_SIZE_ANGSTROM, level, _MASK_LOWPASS_ANGSTROM, _MASK_EXTEND_PX, _MASK_EDGE_PX
+        smooth, PIXEL_SIZE_ANGSTROM, level, extend_px=_MASK_EXTEND_PX, soft_edge_px=_MASK_EDGE_PX
     )
     paths = {"reference": directory / "reference.mrc", "mask": directory / "mask.mrc"}
     write_map(paths["reference"], reference, PIXEL_SIZE_ANGSTROM)

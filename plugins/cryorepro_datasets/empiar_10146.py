@@ -40,7 +40,7 @@ INFO = DatasetInfo(
             box_px=BOX_PX,
             pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
             size_bytes=1024 + ROWS * BOX_PX**2 * 4,
-            needs=f"the extracted particles ({STAR_NAME} and its stack) and {MODEL_NAME} beside them; a few minutes",
+            needs=f"a folder with {STAR_NAME} and its stack, and {MODEL_NAME} near it; a few minutes",
         ),
         TierInfo(
             tier="full",
@@ -71,8 +71,9 @@ class Empiar10146:
             raise InputError(f"empiar-10146: tier '{request.tier}' cannot be prepared; use --tier subset.")
         if request.local_path is None:
             raise InputError(
-                f"empiar-10146: tier 'subset' needs the extracted particles: give the directory that holds"
-                f" {STAR_NAME} with --data PATH, and {MODEL_NAME} in it, beside it or in ../models ({MODEL_URL})."
+                f"empiar-10146: tier 'subset' needs the extracted particles: give the folder with"
+                f" {STAR_NAME} as --data PATH; {MODEL_NAME} ({MODEL_URL}) is looked for in it, beside it"
+                " and in ../models."
             )
         from cryorepro_datasets.apoferritin import prepare_subset
 
