@@ -122,8 +122,9 @@ def _open(request: DataRequest) -> tuple[DepositParameters, Path, Particles, Par
 
 
 def _check_declared(particles: Particles, star: Path) -> None:
-    if len(particles) != ROWS:
-        raise InputError(f"{star}: {len(particles)} particles are not the {ROWS} that EMPIAR-10028 declares.")
+    rows = len(particles)
+    if rows != ROWS:
+        raise InputError(f"{star}: {rows} particles are not the {ROWS} that EMPIAR-10028 declares.")
     for group in particles.optics:
         if abs(group.pixel_size_angstrom / PIXEL_SIZE_ANGSTROM - 1.0) > _PIXEL_TOLERANCE:
             raise InputError(
@@ -132,8 +133,8 @@ def _check_declared(particles: Particles, star: Path) -> None:
             )
         if abs(group.voltage_kv - VOLTAGE_KV) > 0.5:
             raise InputError(
-                f"{star}: rlnVoltage {group.voltage_kv:g} is not the {VOLTAGE_KV:g} kV that EMPIAR-10028 "
-                "declares."
+                f"{star}: rlnVoltage {group.voltage_kv:g} is not the {VOLTAGE_KV:g} kV "
+                "that EMPIAR-10028 declares."
             )
 
 

@@ -8,7 +8,6 @@ from cryorepro.plugins.hookspecs import hookimpl
 from cryorepro.plugins.types import Dataset
 from cryorepro_datasets.empiar_10028 import DATASET as EMPIAR_10028
 from cryorepro_datasets.empiar_10146 import DATASET as EMPIAR_10146
-from cryorepro_datasets.empiar_10146 import DATASET as EMPIAR_10146
 
 CRYOREPRO_API = "1"
 
@@ -17,5 +16,4 @@ CRYOREPRO_API = "1"
 def cryorepro_datasets() -> Iterable[Dataset]:
     """The ribosome of EMPIAR-10028 and the apoferritin of EMPIAR-10146."""
     yield EMPIAR_10028
-    yield EMPIAR_10146
     yield EMPIAR_10146
