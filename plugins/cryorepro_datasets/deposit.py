@@ -128,7 +128,7 @@ def _check_declared(particles: Particles, star: Path) -> None:
     for group in particles.optics:
         if abs(group.pixel_size_angstrom / PIXEL_SIZE_ANGSTROM - 1.0) > _PIXEL_TOLERANCE:
             raise InputError(
-                f"{star}: pixel size {group.pixel_size_angstrom:g} A (rlnMagnification, rlnDetectorPixelSize) "
+                f"{star}: pixel size {group.pixel_size_angstrom:g} A (from rlnMagnification) "
                 f"is not the {PIXEL_SIZE_ANGSTROM} A that EMPIAR-10028 declares."
             )
         if abs(group.voltage_kv - VOLTAGE_KV) > 0.5:
