@@ -6,6 +6,7 @@ setting, low-passed, and put on the grey scale of the particles.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 

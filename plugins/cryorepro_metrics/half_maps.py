@@ -1,0 +1,112 @@
+"""Resolution from two half maps: their FSC, and what post-processing reports."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.maps import read_map
+from cryorepro.em.formats.star import read_star
+from cryorepro.em.fsc import Curve, crossing, fsc_curve, shell_to_angstrom
+from cryorepro.em.maskcreate import spherical_mask
+from cryorepro.model.outcome import MetricValue
+from cryorepro.plugins.interfaces import MetricContext
+
+GOLD_STANDARD = 0.143
+_MASK_EDGE_PX = 5.0
+
+
+class HalfMapFsc:
+    """Last shell before the FSC of the two half maps falls below a threshold (0.143 unless given)."""
+
+    def measure(self, context: MetricContext) -> MetricValue:
+        """Shell index; the curve, the interpolated crossing in Angstrom and the mask among the details.
+
+        The halves are held within a soft sphere of the stage's particle diameter, if it has one.
+
+        Raises:
+            InputError: a half map is missing, unreadable or of another size.
+        """
+        halves = [read_half(context, role) for role in ("half1", "half2")]
+        if halves[0][0].shape != halves[1][0].shape:
+            raise InputError(f"half maps of {halves[0][0].shape} and {halves[1][0].shape} voxels")
+        pixel_size = halves[0][1]
+        mask = particle_sphere(context, halves[0][0].shape[0], pixel_size)
+        curve = fsc_curve(*(volume * mask for volume, _ in halves))
+        threshold = float(context.parameters.get("threshold", GOLD_STANDARD))
+        return shell_value(curve, threshold, halves[0][0].shape[0], pixel_size)
+
+
+class PostprocessResolution:
+    """Shell of the mask-corrected FSC at 0.143, read from ``postprocess.star`` and checked against its
+    curve."""
+
+    def measure(self, context: MetricContext) -> MetricValue:
+        """Shell index; the B-factor and the figure in Angstrom among the details.
+
+        Raises:
+            InputError: the table is missing or malformed, or its resolution and its curve disagree.
+        """
+        path = context.artifacts.get("star")
+        if path is None:
+            raise InputError("the stage wrote no postprocess.star")
+        blocks = read_star(path)
+        if "general" not in blocks or "fsc" not in blocks:
+            raise InputError(f"{path}: tables data_general and data_fsc are needed")
+        angstrom = float(blocks["general"].numbers("rlnFinalResolution")[0])
+        curve = blocks["fsc"].numbers("rlnFourierShellCorrelationCorrected")
+        box, pixel_size = context.data.box_px, context.data.pixel_size_angstrom
+        if len(curve) != box // 2 + 1 or not math.isfinite(angstrom) or angstrom <= 0:
+            raise InputError(f"{path}: {len(curve)} shells and {angstrom:g} A do not fit a box of {box} px")
+        found = crossing(curve, GOLD_STANDARD)
+        if abs(box * pixel_size / angstrom - found.shell) > 1.0:
+            raise InputError(f"{path}: rlnFinalResolution {angstrom:g} A is not where its curve meets 0.143")
+        details = {"bfactor_angstrom2": float(blocks["general"].numbers("rlnBfactorUsedForSharpening")[0])}
+        return shell_value(curve, GOLD_STANDARD, box, pixel_size, details)
+
+
+def read_half(context: MetricContext, role: str) -> tuple[np.ndarray, float]:
+    """A map among the artifacts with its pixel size.  Raises InputError if the stage did not write it."""
+    if role not in context.artifacts:
+        raise InputError(f"the stage wrote no {role}")
+    return read_map(context.artifacts[role])
+
+
+def particle_sphere(context: MetricContext, box_px: int, pixel_size_angstrom: float) -> np.ndarray:
+    """Soft sphere of the stage's (or the dataset's) particle diameter, ones without either."""
+    known = {**context.data.parameters, **context.stage_parameters}
+    diameter = known.get("particle_diameter_angstrom")
+    if diameter is None:
+        return np.ones((box_px, box_px, box_px))
+    radius = min(float(diameter) / (2.0 * pixel_size_angstrom), box_px / 2 - _MASK_EDGE_PX)
+    return spherical_mask(box_px, radius, _MASK_EDGE_PX)
+
+
+def shell_value(
+    curve: Curve,
+    threshold: float,
+    box_px: int,
+    pixel_size_angstrom: float,
+    details: dict[str, float] | None = None,
+) -> MetricValue:
+    """Where ``curve`` crosses ``threshold``, as an outcome in shells with its curve among the details."""
+    found = crossing(curve, threshold)
+    angstrom = shell_to_angstrom(max(found.shell, 0), box_px, pixel_size_angstrom)
+    shown = found.interpolated_angstrom(box_px, pixel_size_angstrom)
+    return MetricValue(
+        value=float(found.shell),
+        unit="shells",
+        shell=found.shell,
+        box_px=box_px,
+        pixel_size_angstrom=pixel_size_angstrom,
+        details={
+            **(details or {}),
+            "threshold": threshold,
+            "crossed": found.crossed,
+            "angstrom": angstrom if math.isfinite(angstrom) else None,
+            "interpolated_angstrom": shown if math.isfinite(shown) else None,
+            "curve": [round(float(value), 5) for value in curve],
+        },
+    )
