@@ -77,7 +77,7 @@ def _entry_points(distribution: metadata.Distribution) -> list[metadata.EntryPoi
         if f"[{GROUP}]" not in text.replace(" ", ""):
             return []
         return list(distribution.entry_points.select(group=GROUP))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         broken = metadata.EntryPoint(name="?", value=f"unreadable entry points: {error}", group=GROUP)
         return [broken]
 
