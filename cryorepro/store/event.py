@@ -64,7 +64,12 @@ def sha256_hex(content: bytes) -> str:
 
 def utc_now() -> str:
     """Now, as ``2026-11-20T11:15:05.123456Z``."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return iso_utc(datetime.now(UTC))
+
+
+def iso_utc(moment: datetime) -> str:
+    """A moment in UTC, with microseconds always there so that texts sort by time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def plain_data(value: Mapping[str, object], where: str = "data") -> dict[str, Json]:

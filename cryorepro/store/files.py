@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 
 from cryorepro.store.errors import storage_error
@@ -20,6 +21,14 @@ def fsync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file that can be reached; one that may not be looked at is none."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def write_all(descriptor: int, content: bytes) -> None:

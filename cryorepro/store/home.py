@@ -12,6 +12,7 @@ from pathlib import Path
 from cryorepro.em.errors import InputError
 from cryorepro.store.chain import EVENTS
 from cryorepro.store.errors import StoreError, storage_error
+from cryorepro.store.files import is_file
 
 HOME_VARIABLE = "CRYOREPRO_HOME"
 INDEX_VARIABLE = "CRYOREPRO_INDEX"
@@ -113,7 +114,7 @@ class Home:
             return []
         except OSError as error:
             raise storage_error("read", self.runs, error) from error
-        return sorted(name for name in names if (self.runs / name / EVENTS).is_file())
+        return sorted(name for name in names if is_file(self.runs / name / EVENTS))
 
     def find_run(self, prefix: str) -> Path:
         """The directory of the one run whose name starts or ends with ``prefix``; ``latest`` is the newest.

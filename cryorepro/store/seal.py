@@ -117,6 +117,19 @@ def read_seal(path: Path) -> Seal:
     return seal
 
 
+def read_run(directory: Path) -> tuple[list[Event], bool]:
+    """All events of a run and whether it is sealed, the chain and every seal verified.
+
+    Raises:
+        JournalError: the chain or a seal does not hold.
+        StoreError: a file cannot be read.
+    """
+    sealed = (directory / SEAL).exists()
+    events = read_events(directory)
+    _check_seals(directory, [event.sha256 for event in events], _final_status(events))
+    return events, sealed
+
+
 def verify_run(directory: Path) -> Verification:
     """Check a run's chain, and every seal it has against the chain. Never raises on what is on disk.
 

@@ -6,6 +6,7 @@ import multiprocessing
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,10 @@ def test_a_store_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         Home.at(tmp_path / "file/store").ensure()
 
 
-def test_a_read_only_store_is_one_sentence(small_disk: Path) -> None:
-    home = Home.at(small_disk / "store").ensure()
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+def test_a_read_only_store_is_one_sentence(make_read_only: tuple[Path, Callable[[], None]]) -> None:
+    folder, close = make_read_only
+    home = Home.at(folder / "store").ensure()
+    close()
     with pytest.raises(StoreError, match="read-only|Read-only file system") as caught:
         home.new_run()
     assert str(home.root) in str(caught.value) and "\n" not in str(caught.value)

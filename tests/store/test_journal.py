@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,8 +17,7 @@ from hypothesis import strategies as st
 
 from cryorepro.store.errors import EventError, JournalError, RunLockedError, StoreError
 from cryorepro.store.journal import Journal, is_being_written, read_events
-
-SPAWN = multiprocessing.get_context("spawn")
+from tests.store import workers
 
 
 def write_journal(directory: Path, count: int = 4) -> bytes:
@@ -207,41 +202,11 @@ def test_a_signal_in_the_middle_of_an_append_leaves_a_journal_that_goes_on(
 # --- a failing disk -----------------------------------------------------------------------------------------
 
 
-def fill_until_it_fails(directory: Path, messages: list[str]) -> int:
-    """Append until the disk is full, several times over; how many events were acknowledged."""
-    acknowledged = 0
-    with Journal.create(directory) as journal:
-        for _ in range(3):
-            try:
-                while True:
-                    journal.append("stage_outputs", {"filler": "x" * 700})
-                    acknowledged += 1
-            except StoreError as error:
-                messages.append(str(error))
-    return acknowledged
-
-
-def limited_child(directory: str, limit_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, resource.RLIM_INFINITY))
-    messages: list[str] = []
-    acknowledged = fill_until_it_fails(Path(directory), messages)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    with Journal.open(Path(directory)) as journal:
-        journal.append("room_again", {})
-    print(json.dumps({"acknowledged": acknowledged, "messages": messages}))
-
-
 @pytest.mark.parametrize("limit_bytes", [10_000, 10_001, 12_345])
 def test_a_full_disk_costs_no_acknowledged_event(tmp_path: Path, limit_bytes: int) -> None:
     """A limit on the file's size makes ``write`` stop short and then fail, as a full disk does."""
-    script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-        f"import test_journal; test_journal.limited_child({str(tmp_path / 'run')!r}, {limit_bytes})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    report = json.loads(done.stdout)
+    with workers.start("fill_disk", tmp_path / "run", limit_bytes, say=True) as child:
+        report = json.loads(child.communicate(timeout=120)[0])
     assert 5 <= report["acknowledged"] <= 15
     assert len(report["messages"]) == 3
     assert all(str(tmp_path / "run/events.jsonl") in message for message in report["messages"])
@@ -252,7 +217,7 @@ def test_a_full_disk_costs_no_acknowledged_event(tmp_path: Path, limit_bytes: in
 
 def test_a_full_tmpfs_gives_one_sentence_and_appends_work_once_there_is_room(small_disk: Path) -> None:
     messages: list[str] = []
-    (small_disk / "ballast").write_bytes(b"\0" * 300_000)
+    (small_disk / "ballast").write_bytes(b"\0" * 1_900_000)
     with Journal.create(small_disk / "run") as journal:
         acknowledged = 0
         try:
@@ -292,24 +257,12 @@ def test_a_disk_that_cannot_even_undo_stops_the_writer(
 # --- kill -9 ------------------------------------------------------------------------------------------------
 
 
-def acknowledge_forever(directory: str) -> None:
-    """Say every sequence number as soon as it is acknowledged."""
-    journal = Journal.open(Path(directory))
-    while True:
-        event = journal.append("note", {"filler": "y" * 3000})
-        os.write(1, f"{event.seq}\n".encode())
-
-
 def test_kill_9_at_any_moment_loses_nothing_acknowledged(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     Journal.create(directory).close()
-    script = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-        f"import test_journal; test_journal.acknowledge_forever({str(directory)!r})"
-    )
     previous = 0
     for trial in range(20):
-        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as child:
+        with workers.start("acknowledge_for_ever", directory, say=True) as child:
             assert child.stdout is not None
             first = child.stdout.readline()
             time.sleep((trial * 7 % 20) * 0.0017)
