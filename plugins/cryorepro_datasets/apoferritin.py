@@ -61,9 +61,7 @@ def prepare_subset(request: DataRequest) -> PreparedData:
     assert request.local_path is not None
     particles, images = _read(request.local_path)
     if parameters.particles is not None:
-        chosen = np.sort(
-            random_stream(request.seed, "subset").choice(len(particles), parameters.particles, False)
-        )
+        chosen = np.sort(random_stream(request.seed, "subset").choice(len(particles), parameters.particles, False))
         particles, images = particles.subset(chosen), images[chosen]
     model_path = parameters.model or _find_model(request.local_path)
     model = orient_to_symmetry(read_model(model_path), SYMMETRY)
@@ -101,21 +99,19 @@ def _read(folder: Path) -> tuple[Particles, np.ndarray]:
     """The table and its images, held against what the dataset declares."""
     star = folder / STAR_NAME
     if not star.is_file():
-        raise InputError(
-            f"{folder}: holds no {STAR_NAME}, so it is no copy of the particles of EMPIAR-10146."
-        )
+        raise InputError(f"{folder}: holds no {STAR_NAME}, so it is no copy of the particles of EMPIAR-10146.")
     particles = read_particles(star)
     stack = ParticleStack.open(particles, root=folder)
     _declared(star, "rows", len(particles), ROWS)
     _declared(star, "box", stack.box_px, BOX_PX)
-    _declared(star, "rlnImagePixelSize", particles.pixel_size_angstrom, PIXEL_SIZE_ANGSTROM)
+    _declared(star, "rlnImagePixelSize", particles.pixel_size_angstrom, PIXEL_SIZE_ANGSTROM, 1e-3)
     for group in particles.optics:
-        _declared(star, "rlnVoltage", group.voltage_kv, VOLTAGE_KV)
+        _declared(star, "rlnVoltage", group.voltage_kv, VOLTAGE_KV, 0.1)
     return particles, stack.read()
 
 
-def _declared(star: Path, what: str, found: float, declared: float) -> None:
-    if abs(found - declared) > 1e-3 * declared:
+def _declared(star: Path, what: str, found: float, declared: float, tolerance: float = 0.0) -> None:
+    if abs(found - declared) > tolerance:
         raise InputError(f"{star}: {what} is {found:g}, but EMPIAR-10146 is declared with {declared:g}.")
 
 
@@ -146,9 +142,7 @@ def _write_maps(
     reference = density(parameters.reference_low_pass_angstrom)
     smooth = density(_MASK_LOWPASS_ANGSTROM)
     level = _MASK_LEVEL * float(smooth.max())
-    mask = create_mask(
-        smooth, PIXEL_SIZE_ANGSTROM, level, extend_px=_MASK_EXTEND_PX, soft_edge_px=_MASK_EDGE_PX
-    )
+    mask = create_mask(smooth, PIXEL_SIZE_ANGSTROM, level, extend_px=_MASK_EXTEND_PX, soft_edge_px=_MASK_EDGE_PX)
     paths = {"reference": directory / "reference.mrc", "mask": directory / "mask.mrc"}
     write_map(paths["reference"], reference, PIXEL_SIZE_ANGSTROM)
     write_map(paths["mask"], mask, PIXEL_SIZE_ANGSTROM)
