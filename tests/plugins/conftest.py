@@ -1,4 +1,4 @@
-"""Makes installed distributions with plugins in a temporary directory, and runs the command line against them."""
+"""Distributions with plugins, installed in a temporary directory, and the command line run against them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cryorepro.plugins.catalogue import Catalogue
+from cryorepro.plugins.discovery import candidates
+from cryorepro.plugins.loader import build_catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDE = """\
@@ -40,7 +44,7 @@ class Site:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         lines = [f"{entry} = {module}" for entry, module in entry_points.items()]
-        (info / "entry_points.txt").write_text(f"[{group}]\n" + "\n".join(lines) + "\n")
+        (info / "entry_points.txt").write_text("[cryorepro]\n" + "\n".join(lines) + "\n")
         return info
 
     def plugin(self, name: str, source: str, version: str = "1.0", prelude: str = PRELUDE) -> Path:
@@ -90,3 +94,17 @@ def probe_source() -> Callable[[str, str], str]:
         )
 
     return source
+
+
+@pytest.fixture
+def catalogue_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Catalogue]]:
+    """The catalogue of a site's third-party plugins, in this process."""
+
+    def build(**environment: str) -> Catalogue:
+        monkeypatch.syspath_prepend(str(site.path))
+        names = {path.stem for path in site.path.glob("*.py")}
+        return build_catalogue([row for row in candidates() if row.module in names], environment)
+
+    yield build
+    for path in site.path.glob("*.py"):
+        sys.modules.pop(path.stem, None)
