@@ -74,7 +74,7 @@ def show_command(
         typer.echo(info.model_dump_json(indent=1)) if as_json else print_dataset(info)
     else:
         record = _record(name)
-        typer.echo(json.dumps(record, indent=1, sort_keys=True)) if as_json else print_run(record)
+        typer.echo(json.dumps(record, indent=1, sort_keys=True)) if as_json else print_run(record, load_claims())
 
 
 def compare_command(

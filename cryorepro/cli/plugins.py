@@ -46,15 +46,11 @@ def list_command(
 
 
 def _plugin_table(catalogue: Catalogue) -> Table:
-    table = Table(
-        "plugin", "distribution", "version", "api", "contributes", title=f"plugin API {API_VERSION}"
-    )
+    table = Table("plugin", "distribution", "version", "api", "contributes", title=f"plugin API {API_VERSION}")
     for plugin in catalogue.plugins:
         version = plugin.version + (" (editable)" if plugin.provenance.editable else "")
         given = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in plugin.contributes.items())
-        table.add_row(
-            *map(escape, (plugin.name, plugin.distribution, version, plugin.api, given or "nothing"))
-        )
+        table.add_row(*map(escape, (plugin.name, plugin.distribution, version, plugin.api, given or "nothing")))
     return table
 
 
@@ -67,21 +63,15 @@ def trace_command(as_json: Json = False) -> None:
         return
     table = Table("plugin", "distribution", "hook", "ms", "gave")
     for call in calls:
-        gave = (
-            escape(", ".join(call.descriptors)) if call.error is None else f"[red]{escape(call.error)}[/red]"
-        )
-        table.add_row(
-            escape(call.plugin), escape(call.distribution), call.hook, f"{call.seconds * 1e3:.1f}", gave
-        )
+        gave = escape(", ".join(call.descriptors)) if call.error is None else f"[red]{escape(call.error)}[/red]"
+        table.add_row(escape(call.plugin), escape(call.distribution), call.hook, f"{call.seconds * 1e3:.1f}", gave)
     Console().print(table)
 
 
 @plugins_app.command("doctor")
 def doctor_command(
     as_json: Json = False,
-    deep: Annotated[
-        bool, typer.Option(help="Also import every implementation, each in another process.")
-    ] = False,
+    deep: Annotated[bool, typer.Option(help="Also import every implementation, each in another process.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds one import may take.", min=0.1)] = 60.0,
 ) -> None:
     """Whether each contribution could work on this machine, and what is missing where it could not.
@@ -105,9 +95,7 @@ def _print_diagnoses(rows: list[Diagnosis], catalogue: Catalogue) -> None:
     for row in rows:
         why = escape("\n".join((*row.reasons, *row.notes)))
         status = f"[{colours[row.status]}]{row.status}[/]"
-        table.add_row(
-            row.kind[:-1], escape(row.name), escape(f"{row.plugin} ({row.distribution})"), status, why
-        )
+        table.add_row(row.kind[:-1], escape(row.name), escape(f"{row.plugin} ({row.distribution})"), status, why)
     console = Console()
     console.print(table)
     for refusal in catalogue.refusals:

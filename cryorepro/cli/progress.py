@@ -52,7 +52,11 @@ def sentence(kind: str, content: dict[str, Any], eta: str = "") -> str | None:
         shown = f"  {resolution:.1f} A" if resolution else ""
         return f"        {content['stage']}: iteration {content['iteration']}{of}{shown}{eta}"
     if kind == "stage_ended":
-        used = f"{content['wall_seconds']:.1f} s wall, {content['cpu_seconds']:.1f} s CPU" if "wall_seconds" in content else ""
+        used = (
+            f"{content['wall_seconds']:.1f} s wall, {content['cpu_seconds']:.1f} s CPU"
+            if "wall_seconds" in content
+            else ""
+        )
         reason = f": {content['message']}" if content["message"] else ""
         return f"stage   {content['stage']}: {content['status']}{reason}  {used}".rstrip()
     if kind == "measuring":

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cryorepro.em.errors import InputError
+
+if TYPE_CHECKING:
+    from cryorepro.cli.progress import Listener
+    from cryorepro.store.home import Home
 
 Seed = Annotated[int, typer.Option(help="Seed of the run; every random draw derives from it.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
@@ -25,7 +29,8 @@ def reproduce_command(
     threads: Annotated[int | None, typer.Option(help="Worker processes or threads.", min=1)] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     setting: Annotated[
-        list[str] | None, typer.Option("--set", help="STAGE.PARAMETER=VALUE or data.PARAMETER=VALUE; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="STAGE.PARAMETER=VALUE or data.PARAMETER=VALUE; repeatable."),
     ] = None,
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
     deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
@@ -51,7 +56,7 @@ def reproduce_command(
         raise InputError(f"--data {data}: no such file or directory")
     stages, data_parameters = parse_settings(setting or [])
     options = RunOptions(
-        tier=chosen_tier,  # type: ignore[arg-type]  # checked just above
+        tier=chosen_tier,
         runners=parse_runners(runner),
         overrides=stages,
         data_parameters=data_parameters,
@@ -97,13 +102,13 @@ def resume_command(
     _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
 
 
-def _listener(as_json: bool):  # type: ignore[no-untyped-def]  # the type lives in a module imported late
+def _listener(as_json: bool) -> Listener:
     from cryorepro.cli.progress import choose_listener
 
     return choose_listener(as_json)
 
 
-def _finish(record, home, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+def _finish(record: dict[str, Any], home: Home, as_json: bool) -> None:
     from cryorepro.cli.progress import print_json_line
     from cryorepro.cli.verdict import print_verdict
     from cryorepro.workflow.indexing import index_run

@@ -7,11 +7,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from cryorepro.cli.verdict import print_verdict
+from cryorepro.compare.conditions import differing_conditions
 from cryorepro.compare.judge import claim_value, shown
-from cryorepro.model.benchmark import Benchmark
+from cryorepro.model.benchmark import Benchmark, OutcomeSpec
 from cryorepro.model.claim import Claim
 from cryorepro.model.dataset import DatasetInfo
 
@@ -45,7 +47,7 @@ def print_runs(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def print_run(record: Mapping[str, Any]) -> None:
+def print_run(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
     """One run: what it was, stages with their use of the machine, outcomes, verdicts."""
     out = Console()
     settings = record["settings"]
@@ -67,14 +69,35 @@ def print_run(record: Mapping[str, Any]) -> None:
     _print_departures(out, record["stages"])
     outcomes = _plain("outcome", "value", "status", title="OUTCOMES")
     for name, outcome in record["outcomes"].items():
-        outcomes.add_row(name, shown(outcome) or "-", outcome["status"] + (f": {outcome['reason']}" if outcome["reason"] else ""))
+        outcomes.add_row(
+            name,
+            shown(outcome) or "-",
+            outcome["status"] + (f": {outcome['reason']}" if outcome["reason"] else ""),
+        )
     out.print(outcomes)
+    _print_conditions(out, record, claims)
     if record["verdicts"]:
         print_verdict(dict(record), out)
 
 
+def _print_conditions(out: Console, record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
+    """What differs from the claims' conditions; claims with the same conditions are named together."""
+    groups: dict[tuple[tuple[str, str, str], ...], list[str]] = {}
+    for verdict in record["verdicts"]:
+        claim = claims.get(verdict["claim"] or "")
+        if claim is not None:
+            groups.setdefault(tuple(differing_conditions(record, claim)), []).append(claim.id)
+    for rows, names in groups.items():
+        out.print(f"CONDITIONS that differ from {', '.join(names)}", style="italic", highlight=False)
+        for condition, published, here in rows:
+            text = f"{condition}: published {published}; here {here}"
+            out.print(Padding(escape(text), (0, 0, 0, 2)), highlight=False)
+
+
 def _stage_table(stages: Mapping[str, Any]) -> Table:
-    table = _plain("stage", "runner", "status", "it", "seed", "wall", "CPU", "memory", "read", "written", title="STAGES")
+    table = _plain(
+        "stage", "runner", "status", "it", "seed", "wall", "CPU", "memory", "read", "written", title="STAGES"
+    )
     for name, stage in stages.items():
         usage = stage.get("usage", {})
         table.add_row(
@@ -103,27 +126,42 @@ def print_benchmark(benchmark: Benchmark, claims: Mapping[str, Claim]) -> None:
         out.print(f"published command: {benchmark.canonical_command}", markup=False, highlight=False)
     for departure in benchmark.departures:
         out.print(f"  not taken over: {departure.option}: {departure.reason}", markup=False, highlight=False)
-    stages = _plain("stage", "kind", "inputs", "parameters", title="STAGES")
+    out.print("STAGES", style="italic")
     for stage in benchmark.stages:
         parameters = ", ".join(f"{name}={value}" for name, value in stage.parameters.items())
-        stages.add_row(stage.name, stage.kind, ", ".join(stage.inputs.values()), escape(parameters))
-    out.print(stages)
+        inputs = ", ".join(stage.inputs.values())
+        out.print(f"  {stage.name} ({stage.kind}) from {inputs}", markup=False, highlight=False)
+        out.print(Padding(escape(parameters), (0, 0, 0, 4)), highlight=False)
     for tier, spec in benchmark.tiers.items():
         expected = f", about {spec.expected_minutes:g} min" if spec.expected_minutes else ""
         out.print(f"tier {tier}{expected}", highlight=False)
         for name, override in spec.overrides.items():
             changed = ", ".join(f"{key}={value}" for key, value in override.parameters.items())
             out.print(f"  {name}: {changed}: {override.reason}", markup=False, highlight=False)
-    outcomes = _plain("outcome", "metric", "stage", "claim", "tolerance", title="OUTCOMES")
+    out.print("OUTCOMES", style="italic")
     for outcome in benchmark.outcomes:
-        margin = f"{outcome.tolerance.margin:g} {outcome.tolerance.unit}: {outcome.tolerance.reason}" if outcome.tolerance else "-"
-        outcomes.add_row(outcome.name, outcome.metric, outcome.stage, outcome.claim or "-", escape(margin))
-    out.print(outcomes)
+        _print_outcome_spec(out, outcome)
     if benchmark.claims:
-        table = _plain("claim", "value", "hardware", "software", "read at", title="PUBLISHED CLAIMS")
+        out.print("PUBLISHED CLAIMS", style="italic")
         for claim in (claims[identifier] for identifier in benchmark.claims if identifier in claims):
-            table.add_row(claim.id, claim_value(claim), escape(claim.hardware), escape(claim.software), escape(claim.locator))
-        out.print(table)
+            out.print(
+                f"  {claim.id}: {claim_value(claim)}; {claim.hardware}, {claim.software}",
+                markup=False,
+                highlight=False,
+            )
+            text = "; ".join([f"{claim.source}, {claim.locator} ({claim.quality})", *claim.defects])
+            out.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False, style="dim")
+
+
+def _print_outcome_spec(out: Console, outcome: OutcomeSpec) -> None:
+    out.print(f"  {outcome.name}: {outcome.metric} of {outcome.stage}", markup=False, highlight=False)
+    held = [(f"claim {outcome.claim}", None, outcome.tolerance)] if outcome.tolerance else []
+    rows = held + [(f"tier {tier}", expect.value, expect.tolerance) for tier, expect in outcome.expect.items()]
+    for label, value, tolerance in rows:
+        direction = {"both": "+-", "at-least": "at least, -", "at-most": "at most, +"}[tolerance.direction]
+        expected = "" if value is None else f"{value:g} "
+        text = f"{label}: {expected}{direction}{tolerance.margin:g} {tolerance.unit}: {tolerance.reason}"
+        out.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False)
 
 
 def print_dataset(info: DatasetInfo) -> None:
@@ -179,5 +217,3 @@ def _ratio(value: float | None) -> str:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 _COLOUR = {
@@ -38,9 +38,11 @@ def word(text: str) -> str:
 
 
 def _table(title: str, verdicts: list[dict[str, Any]], label: str) -> Table:
-    table = Table("outcome", label, "here", "margin", "verdict", title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("claim" if verdicts[0]["claim"] else "outcome", label, "here", "margin", "verdict"):
+        table.add_column(column, overflow="fold")
     for verdict in verdicts:
-        name = verdict["outcome"] + (f" ({verdict['claim']})" if verdict["claim"] else "")
+        name = verdict["claim"] or verdict["outcome"]
         table.add_row(
             escape(name), verdict["expected"] or "-", verdict["measured"] or "-", verdict["margin"] or "-",
             word(verdict["axis_outcome"]) + (" (better)" if verdict["better_than_expected"] else ""),
@@ -51,13 +53,20 @@ def _table(title: str, verdicts: list[dict[str, Any]], label: str) -> Table:
 def _print_needs(out: Console, claims: list[dict[str, Any]]) -> None:
     open_claims = [claim for claim in claims if claim["axis_outcome"] == "not-attempted" and claim["needs"]]
     if open_claims:
-        text = f"The published claims need {open_claims[0]['needs']}"
-        out.print(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  "), markup=False, highlight=False)
+        claim = open_claims[0]
+        text = f"{claim['reason'].partition(';')[0]}; {claim['claim']} needs {claim['needs']}"
+        out.print(Padding(escape(text), (0, 0, 0, 2)), highlight=False)
 
 
 def _print_reasons(out: Console, verdicts: list[dict[str, Any]]) -> None:
     for verdict in verdicts:
-        if verdict["axis_outcome"] in ("diverged", "unverifiable", "failed", "not-comparable", "inconclusive"):
+        if verdict["axis_outcome"] in (
+            "diverged",
+            "unverifiable",
+            "failed",
+            "not-comparable",
+            "inconclusive",
+        ):
             out.print(f"  {verdict['outcome']}: {verdict['reason']}", markup=False, highlight=False)
 
 

@@ -13,14 +13,15 @@ from cryorepro.workflow.history import fold
 from cryorepro.workflow.plan import RunPlan
 
 
-def conclude(journal: Journal, plan: RunPlan, status: str) -> list[dict[str, Any]]:
+def conclude(journal: Journal, plan: RunPlan) -> list[dict[str, Any]]:
     """Judge what was measured and record it; a run that was concluded already keeps its verdicts.
+
+    A failed run is concluded as well: what it did not reach reads ``failed``.
 
     Raises:
         InputError: the benchmark answers to a claim that is not in the registry.
         StoreError: the journal cannot be written.
     """
-    del status  # a failed run is concluded as well: what it did not reach reads as failed
     events = read_events(journal.directory)
     given = [event.data for event in events if event.type == "verdict_given"]
     if given:

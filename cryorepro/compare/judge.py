@@ -50,9 +50,7 @@ def overall(benchmark: Benchmark, verdicts: list[Verdict]) -> OutcomeWord:
     return max(words, key=SEVERITY.index, default="not-attempted")
 
 
-def _self_check(
-    spec: OutcomeSpec, record: Mapping[str, Any] | None, expected: float, tolerance: Tolerance
-) -> Verdict:
+def _self_check(spec: OutcomeSpec, record: Mapping[str, Any] | None, expected: float, tolerance: Tolerance) -> Verdict:
     word, better, reason = _hold(spec, record, expected, None, tolerance)
     return Verdict(
         outcome=spec.name,
@@ -138,7 +136,11 @@ def _hold(
     else:
         inside, better = not beyond, beyond and difference > 0 and tolerance.unit == "shells"
     if inside:
-        return "within-band-n1", better, "one run, inside the declared margin; one run has no spread of its own"
+        return (
+            "within-band-n1",
+            better,
+            "one run, inside the declared margin; one run has no spread of its own",
+        )
     return "diverged", better, f"off by {difference:+.4g} {tolerance.unit}, beyond the declared margin"
 
 

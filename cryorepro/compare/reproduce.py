@@ -16,7 +16,7 @@ from cryorepro.plugins.doctor import missing_requirements
 from cryorepro.plugins.implementation import spec_path
 from cryorepro.plugins.types import Runner, Spec
 from cryorepro.store.home import Home
-from cryorepro.workflow.execute import Listener
+from cryorepro.workflow.context import Listener
 from cryorepro.workflow.plan import RunPlan
 from cryorepro.workflow.record import run_record
 from cryorepro.workflow.rundir import RunDirectory

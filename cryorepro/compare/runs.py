@@ -69,7 +69,8 @@ def _outcomes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[
     for name in names:
         pair = [record["outcomes"].get(name) for record in (first, second)]
         values = [row["value"]["value"] if row and row["status"] == "measured" else None for row in pair]
-        difference = values[1] - values[0] if None not in values else None
+        left, right = values
+        difference = right - left if left is not None and right is not None else None
         unit = next((row["value"]["unit"] for row in pair if row and row["value"]), "")
         shown_pair = [shown(row) or (row["status"] if row else "not measured") for row in pair]
         rows.append({"outcome": name, "unit": unit, "shown": shown_pair, "difference": difference})

@@ -38,7 +38,7 @@ class OutcomeSpec(Record):
     claim: str | None = None
     tolerance: Tolerance | None = None
     expect: dict[Tier, Expectation] = Field(default_factory=dict)
-    tiers: list[Tier] = Field(default_factory=lambda: ["twin", "subset", "full"])
+    tiers: tuple[Tier, ...] = ("twin", "subset", "full")
     required: bool = True
 
     @model_validator(mode="after")

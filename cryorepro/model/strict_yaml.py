@@ -72,7 +72,7 @@ def compose(path: Path) -> yaml.Node:
 def _refuse_aliases(path: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = _event_line(event)
         if isinstance(event, yaml.AliasEvent):
             raise InputError(f"{path}:{line}: YAML aliases are not accepted here ('*{event.anchor}')")
         if isinstance(event, yaml.CollectionStartEvent):
@@ -81,6 +81,10 @@ def _refuse_aliases(path: Path, text: str) -> None:
                 raise InputError(f"{path}:{line}: nested deeper than {MAXIMUM_DEPTH} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _event_line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
 
 
 def plain(node: yaml.Node, path: Path) -> Any:
@@ -107,7 +111,7 @@ def _scalar(node: yaml.Node) -> Any:
     constructor = yaml.constructor.SafeConstructor()
     if node.tag == "tag:yaml.org,2002:timestamp":
         return str(node.value)
-    return constructor.construct_object(node)  # type: ignore[no-untyped-call]
+    return constructor.construct_object(node)
 
 
 def _explain(path: Path, node: yaml.Node, error: ValidationError, prefix: tuple[int | str, ...] = ()) -> str:

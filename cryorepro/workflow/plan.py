@@ -70,7 +70,10 @@ def make_plan(catalogue: Catalogue, spec_path: Path, options: RunOptions) -> Run
     for outcome in benchmark.outcomes:
         catalogue.get("metrics", outcome.metric)
     names = {stage.name for stage in benchmark.stages}
-    for label, chosen in (("--runner", set(options.runners) - {EVERY_STAGE}), ("--set", set(options.overrides))):
+    for label, chosen in (
+        ("--runner", set(options.runners) - {EVERY_STAGE}),
+        ("--set", set(options.overrides)),
+    ):
         if chosen - names:
             raise InputError(f"{label}: benchmark '{benchmark.name}' has no stage '{min(chosen - names)}'")
     stages = tuple(

@@ -10,12 +10,12 @@ import shlex
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
-from cryorepro.model.dataset import DataRequest
 from cryorepro.model.stage import StageRequest
 from cryorepro.plugins.catalogue import Catalogue
 from cryorepro.plugins.implementation import guarded, instantiate
 from cryorepro.plugins.types import Runner
 from cryorepro.store.home import Home
+from cryorepro.workflow.execute import data_request
 from cryorepro.workflow.plan import PlannedStage, RunPlan, stage_seed
 from cryorepro.workflow.prepare import prepare
 from cryorepro.workflow.rundir import RunDirectory
@@ -27,16 +27,7 @@ def preview(home: Home, catalogue: Catalogue, plan: RunPlan) -> list[tuple[str, 
     Raises:
         InputError: the data cannot be prepared, or a runner refuses a stage.
     """
-    benchmark, options = plan.benchmark, plan.options
-    request = DataRequest(
-        tier=options.tier,
-        directory=home.data,
-        truth_directory=home.truth,
-        seed=options.data_seed,
-        local_path=options.data_path,
-        parameters={**benchmark.tiers[options.tier].parameters, **options.data_parameters},
-    )
-    manifest = prepare(benchmark.dataset, request)
+    manifest = prepare(plan.benchmark.dataset, data_request(home, plan))
     files = {entry["role"]: Path(entry["path"]) for entry in manifest["files"]}
     directory = RunDirectory(home.runs / "RUN")
     return [(stage.name, _command(catalogue, plan, directory, stage, files)) for stage in plan.stages]

@@ -44,10 +44,7 @@ class Redactor:
 
         Names that are also common words (root, ubuntu, relion …) stay.
         """
-        found = [
-            (path.rstrip("/"), rf"{re.escape(path.rstrip('/'))}(?![\w.-])", word)
-            for path, word in paths.items()
-        ]
+        found = [(path.rstrip("/"), rf"{re.escape(path.rstrip('/'))}(?![\w.-])", word) for path, word in paths.items()]
         found += [
             (name, rf"(?<![\w-]){re.escape(name)}(?![\w-])", word)
             for name, word in names.items()

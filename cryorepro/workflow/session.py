@@ -15,19 +15,23 @@ import cryorepro
 from cryorepro.em.errors import InputError
 from cryorepro.model.stage import StageFailure
 from cryorepro.plugins.catalogue import Catalogue
+from cryorepro.plugins.implementation import instantiate
+from cryorepro.plugins.types import Executor
 from cryorepro.store.chain import read_events
 from cryorepro.store.home import Home
 from cryorepro.store.journal import Journal
-from cryorepro.workflow.elapsed import seconds_of_killed
-from cryorepro.workflow.execute import Execution, Interrupted, Listener
+from cryorepro.store.seal import seal_run
+from cryorepro.workflow.context import Context, Interrupted, Listener
+from cryorepro.workflow.elapsed import Stopwatch, seconds_of_killed
+from cryorepro.workflow.execute import execute
 from cryorepro.workflow.files import read_json, write_json
 from cryorepro.workflow.history import fold
 from cryorepro.workflow.options import RunOptions
 from cryorepro.workflow.plan import RunPlan, make_plan
 from cryorepro.workflow.rundir import RunDirectory
 
-Conclude = Callable[[Journal, RunPlan, str], None]
-"""Gives the verdicts once the stages are done: ``(journal, plan, status)``; see :mod:`cryorepro.compare`."""
+Conclude = Callable[[Journal, RunPlan], object]
+"""Gives the verdicts once the stages are done or failed; see :mod:`cryorepro.compare`."""
 
 
 def start_run(home: Home, catalogue: Catalogue, plan: RunPlan, command: list[str]) -> RunDirectory:
@@ -91,49 +95,59 @@ def continue_run(
     ``completed``, ``failed`` (a stage failed, recorded with its class) or ``interrupted`` (resumable).
 
     Raises:
-        InputError: the run is already finished.
-        StoreError: the run is being written elsewhere, or cannot be recorded.
+        StoreError: the run is sealed, is being written elsewhere, or cannot be recorded.
     """
     with Journal.open(directory.root) as journal:
         history = fold(read_events(directory.root))
-        if history.ended is not None:
-            raise InputError(f"run {directory.uid} has already ended ({history.ended})")
+        if history.ended is not None:  # killed between its last event and its seal
+            _seal(journal, history.ended, history.outcomes)
+            return history.ended
         if history.open_attempt is not None:
             killed = seconds_of_killed(directory.heartbeat, history.open_attempt)
             _end_attempt(journal, history.open_attempt, "killed", killed, "no end was recorded")
             history.elapsed_seconds += killed
         history.attempts += 1
         journal.append("attempt_started", _attempt(history.attempts))
-        execution = Execution(home, catalogue, plan, directory, journal, history, listener)
-        status, reason = _guarded_run(execution, listener)
-        _end_attempt(journal, history.attempts, status, execution.attempt_seconds, reason)
+        watch = Stopwatch(directory.heartbeat, history.attempts)
+        executor = instantiate(catalogue.get(Executor, plan.options.executor))
+        context = Context(home, catalogue, plan, directory, journal, history, listener, executor, watch)
+        status, reason = _guarded_run(context)
+        _end_attempt(journal, history.attempts, status, watch.seconds, reason)
         if status == "interrupted":
             return status
-        conclude(journal, plan, status)
-        ending = {"status": status, "reason": reason, "elapsed_seconds_all_attempts": execution.elapsed_seconds}
+        conclude(journal, plan)
+        ending = {
+            "status": status,
+            "reason": reason,
+            "elapsed_seconds_all_attempts": history.elapsed_seconds + watch.seconds,
+        }
         journal.append("run_ended", ending)
         _seal(journal, status, history.outcomes)
         listener("run_ended", {**ending, "run": directory.uid, "attempts": history.attempts})
         return status
 
 
-def _guarded_run(execution: Execution, listener: Listener) -> tuple[str, str | None]:
-    with _stoppable(execution):
+def _guarded_run(context: Context) -> tuple[str, str | None]:
+    with _stoppable(context):
         try:
-            execution.run()
+            execute(context)
         except Interrupted:
             return "interrupted", "asked to stop"
         except StageFailure as failure:
-            listener("failed", {"failure_class": failure.failure_class, "message": failure.message})
+            context.say("failed", failure_class=failure.failure_class, message=failure.message)
             return "failed", f"{failure.failure_class}: {failure.message}"
     return "completed", None
 
 
 @contextmanager
-def _stoppable(execution: Execution) -> Iterator[None]:
+def _stoppable(context: Context) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into a request to stop, for as long as the attempt runs."""
+
+    def stop(_number: int, _frame: object) -> None:
+        context.stopping = True
+
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    previous = {number: signal.signal(number, lambda _number, _frame: execution.stop()) for number in numbers}
+    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
@@ -154,7 +168,5 @@ def _end_attempt(journal: Journal, number: int, status: str, seconds: float, rea
 
 
 def _seal(journal: Journal, status: str, outcomes: list[dict[str, Any]]) -> None:
-    from cryorepro.store.seal import seal_run
-
     summary = {row["outcome"]: row["value"]["value"] if row["value"] else row["status"] for row in outcomes}
     seal_run(journal, status, summary)

@@ -117,7 +117,7 @@ def _supervise(attempt: dict[str, Any], log: IO[bytes], watch: _Watch) -> dict[s
             stdout=log,
             stderr=subprocess.STDOUT,
             close_fds=False,
-            preexec_fn=prepare_child,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=prepare_child,
         )
     except (OSError, subprocess.SubprocessError) as error:
         log.write(f"cannot start {attempt['argv'][0]}: {error}\n".encode())

@@ -14,5 +14,8 @@ CRYOREPRO_API = "1"
 def cryorepro_exporters() -> Iterable[Exporter]:
     """The plain record of a run."""
     yield Exporter(
-        "json", "The whole record of a run as one JSON file", "cryorepro_exporters.record:JsonExporter", suffix=".json"
+        "json",
+        "The whole record of a run as one JSON file",
+        "cryorepro_exporters.record:JsonExporter",
+        suffix=".json",
     )
