@@ -41,6 +41,11 @@ class HalfPlane:
         """How many leading pixels lie in shells up to ``max_shell``."""
         return int((self.shell <= max_shell).sum())
 
+    def prefix(self, length: int) -> HalfPlane:
+        """The first ``length`` pixels."""
+        parts = [tensor[:length] for tensor in (self.kx, self.ky, self.shell, self.columns)]
+        return HalfPlane(self.box_px, *parts)
+
     def phase_ramps(self, shifts_px: Tensor) -> Tensor:
         """``[t, n]`` complex64 factors that move an image by ``shifts_px [t, 2]`` (x, y) pixels."""
         frequencies = torch.stack([self.kx, self.ky]).to(torch.float64)

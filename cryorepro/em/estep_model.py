@@ -1,0 +1,118 @@
+"""What the expectation step assumes in one iteration, and tables of slices that all workers share."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryorepro.em.fourier import HalfPlane
+from cryorepro.em.parallel import map_in_order
+from cryorepro.em.preparation import Preparation
+from cryorepro.em.projection import Projector
+from cryorepro.em.sampling import Sampling
+
+# Fixed, so that a row's bits never depend on the number of workers.
+_ROWS_PER_TASK = 512
+
+
+@dataclass(frozen=True)
+class EstepModel:
+    """The model of one iteration.
+
+    Attributes:
+        projectors: one per class, all for the same radius.
+        sampling: the grid of orientations and shifts.
+        preparation: how images are masked, normalised and cut to the half plane.
+        coarse_shell: last Fourier shell used in the coarse pass.
+        log_prior: ``[k, d]`` log of the probability of class and direction together (-inf: never).
+        offset_sigma_px: deviation of the whole offset's Gaussian prior, centred on zero.
+        scale: ``[scale groups]`` intensity of each group's signal.
+        score_with_ctf: whether slices are multiplied with the CTF before they are compared.
+        cross_correlation: score by normalised cross-correlation and keep the best sample alone.
+        adaptive_fraction: share of the posterior that the significant samples must hold.
+        only_class: ``[n]`` int64 restricts each particle to one class; None leaves all open.
+    """
+
+    projectors: tuple[Projector, ...]
+    sampling: Sampling
+    preparation: Preparation
+    coarse_shell: int
+    log_prior: Tensor
+    offset_sigma_px: float
+    scale: Tensor
+    score_with_ctf: bool = True
+    cross_correlation: bool = False
+    adaptive_fraction: float = 0.999
+    only_class: Tensor | None = None
+
+    @property
+    def plane(self) -> HalfPlane:
+        """The half plane of the fine pass."""
+        return self.preparation.plane
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.projectors)
+
+    def log_offset_prior(self, offset_px: Tensor) -> Tensor:
+        """Log prior, up to a constant, of whole offsets ``[..., 2]`` (x, y) in pixels."""
+        return -(offset_px**2).sum(dim=-1) / (2.0 * self.offset_sigma_px**2)
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """Real and imaginary parts ``[rows, n]`` float32 of slices."""
+
+    real: Tensor
+    imaginary: Tensor
+
+    def prefix(self, length: int) -> SliceTable:
+        """The first ``length`` pixels of every row."""
+        return SliceTable(self.real[:, :length], self.imaginary[:, :length])
+
+
+def project_table(
+    projectors: tuple[Projector, ...], classes: Tensor, matrices: Tensor, plane: HalfPlane, workers: int
+) -> SliceTable:
+    """Slice ``projectors[classes[i]]`` at ``matrices[i]``, ``[rows, 3, 3]``, on every pixel of ``plane``."""
+    rows = int(classes.shape[0])
+    shape = (rows, len(plane))
+    if workers > 1:
+        table = SliceTable(_shared_floats(shape), _shared_floats(shape))
+    else:
+        table = SliceTable(torch.empty(shape), torch.empty(shape))
+
+    def task(number: int) -> None:
+        block = slice(number * _ROWS_PER_TASK, (number + 1) * _ROWS_PER_TASK)
+        _project_block(projectors, classes[block], matrices[block], plane, table, block.start)
+
+    for _ in map_in_order(task, -(-rows // _ROWS_PER_TASK), workers):
+        pass
+    return table
+
+
+def _project_block(
+    projectors: tuple[Projector, ...],
+    classes: Tensor,
+    matrices: Tensor,
+    plane: HalfPlane,
+    table: SliceTable,
+    start: int,
+) -> None:
+    for number in torch.unique(classes).tolist():
+        rows = (classes == number).nonzero()[:, 0]
+        slices = projectors[number].slices(matrices[rows], plane)
+        table.real[rows + start] = slices.real
+        table.imaginary[rows + start] = slices.imag
+
+
+def _shared_floats(shape: tuple[int, int]) -> Tensor:
+    """Float32 memory that forked workers write and the parent reads (anonymous, not limited by /dev/shm)."""
+    size = max(shape[0] * shape[1] * 4, 4)
+    values = np.frombuffer(mmap.mmap(-1, size), dtype=np.float32)
+    return torch.from_numpy(values)[: shape[0] * shape[1]].reshape(shape)

@@ -1,0 +1,139 @@
+"""Sums of the expectation step: per class on the padded grid, per group over shells, per particle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.fine_grid import FineGrid
+from cryorepro.em.fine_pass import Contribution, ParticleView, Posterior
+from cryorepro.em.imageset import ImageSet, Poses
+from cryorepro.em.reconstruction import SliceAccumulator
+
+# Slices are summed per orientation before they are spread over the grid; so many are held at once.
+_ROWS_HELD = 4096
+Arrays = dict[str, NDArray[Any]]
+
+
+class SliceSums:
+    """Numerators and weights per fine row, spread over the classes' grids when full and at the end."""
+
+    def __init__(self, model: EstepModel, grid: FineGrid) -> None:
+        """Start empty."""
+        self._model, self._grid = model, grid
+        self._place = torch.full((grid.matrices.shape[0],), -1)
+        self._rows: list[Tensor] = []
+        self._held = 0
+        pixels = len(model.plane)
+        self._numerator = torch.zeros(_ROWS_HELD, 2 * pixels)
+        self._weight = torch.zeros(_ROWS_HELD, pixels)
+        self.grids = [SliceAccumulator(p.max_radius, p.padding) for p in model.projectors]
+
+    def add(self, rows: Tensor, part: Contribution) -> None:
+        """Add one particle's contribution at fine ``rows [q]`` (at most ``_ROWS_HELD`` at a time)."""
+        for start in range(0, rows.shape[0], _ROWS_HELD):
+            block = slice(start, start + _ROWS_HELD)
+            self._add_block(rows[block], part.numerator[block], part.weight[block])
+
+    def _add_block(self, rows: Tensor, numerator: Tensor, weight: Tensor) -> None:
+        fresh = torch.unique(rows[self._place[rows] < 0])
+        if self._held + fresh.shape[0] > _ROWS_HELD:
+            self.flush()
+            fresh = torch.unique(rows)
+        self._place[fresh] = torch.arange(self._held, self._held + fresh.shape[0])
+        self._rows.append(fresh)
+        self._held += int(fresh.shape[0])
+        place = self._place[rows]
+        self._numerator.index_add_(0, place, torch.view_as_real(numerator).flatten(1))
+        self._weight.index_add_(0, place, weight)
+
+    def flush(self) -> None:
+        """Spread what is held over the grids."""
+        if self._held == 0:
+            return
+        rows = torch.cat(self._rows)
+        classes = self._grid.class_of[rows // self._grid.children]
+        numerator = torch.view_as_complex(self._numerator[: self._held].reshape(self._held, -1, 2))
+        for number in torch.unique(classes).tolist():
+            use = (classes == number).nonzero()[:, 0]
+            matrices = self._grid.matrices[rows[use]]
+            self.grids[number].insert(numerator[use], self._weight[use], matrices, self._model.plane)
+        self._numerator[: self._held] = 0.0
+        self._weight[: self._held] = 0.0
+        self._place[rows] = -1
+        self._rows, self._held = [], 0
+
+
+class ChunkSums:
+    """Everything one chunk of particles adds up to."""
+
+    def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet) -> None:
+        """Start from zero."""
+        self._model, self._grid = model, grid
+        self._slices = SliceSums(model, grid)
+        shells = images.box_px // 2 + 1
+        double = torch.float64
+        self._directions = torch.zeros(model.classes, model.sampling.pixels.shape[0], dtype=double)
+        self._noise = torch.zeros(images.noise_groups, shells, dtype=double)
+        self._noise_count = torch.zeros(images.noise_groups, dtype=double)
+        self._product = torch.zeros(images.scale_groups, shells, dtype=double)
+        self._power = torch.zeros(images.scale_groups, shells, dtype=double)
+        self._offset = torch.zeros(1, dtype=double)
+
+    def add(
+        self, view: ParticleView, post: Posterior, part: Contribution, noise_group: int, scale_group: int
+    ) -> Tensor:
+        """Add one particle; returns its residual power ``[shells]`` (half plane, |F|^2)."""
+        self._slices.add(post.rows, part)
+        slot = post.rows // self._grid.children
+        where = (self._grid.class_of[slot], self._grid.direction_of[slot])
+        self._directions.index_put_(where, post.weights.sum(dim=0).double(), accumulate=True)
+        offsets = view.images.whole_origin[view.row] + self._grid.shifts[post.shifts]
+        self._offset += (post.weights.sum(dim=1).double() * (offsets**2).sum(dim=1)).sum()
+        shells = self._noise.shape[1]
+        product, power = (
+            torch.zeros(shells, dtype=torch.float64).index_add_(0, self._model.plane.shell, v.double())
+            for v in (part.signal_product, part.reference_power)
+        )
+        residual = view.images.shell_power[view.row].double()
+        residual = residual - 2.0 * view.scale * product + view.scale**2 * power
+        self._noise[noise_group] += residual
+        self._noise_count[noise_group] += 1.0
+        self._product[scale_group] += product
+        self._power[scale_group] += power
+        return residual
+
+    def arrays(self) -> Arrays:
+        """The sums as numpy arrays, ready to be sent to the parent."""
+        self._slices.flush()
+        sums = {f"grid{i}": grid.data.numpy() for i, grid in enumerate(self._slices.grids)}
+        named = {
+            "directions": self._directions, "noise": self._noise, "noise_count": self._noise_count,
+            "product": self._product, "power": self._power, "offset": self._offset,
+        }  # fmt: skip
+        return sums | {name: value.numpy() for name, value in named.items()}
+
+
+def add_arrays(total: Arrays, part: Mapping[str, NDArray[Any]]) -> None:
+    """Add a chunk's arrays to the totals in float64, in place."""
+    for name, values in part.items():
+        if name in total:
+            total[name] += values
+        else:
+            total[name] = values.astype(np.float64)
+
+
+def poses_to_arrays(poses: Poses) -> Arrays:
+    """Poses as numpy arrays by field name."""
+    return {name: getattr(poses, name).numpy() for name in poses.__dataclass_fields__}
+
+
+def poses_from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Poses:
+    """The inverse of `poses_to_arrays`."""
+    return Poses(**{name: torch.from_numpy(arrays[name].copy()) for name in Poses.__dataclass_fields__})

@@ -1,0 +1,69 @@
+"""Slices of the oversampled orientations that at least one particle needs, made once for all workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cryorepro.em.coarse_pass import CoarseGrid
+from cryorepro.em.estep_model import EstepModel, SliceTable, project_table
+
+
+@dataclass(frozen=True)
+class FineGrid:
+    """Children of the needed coarse rows: slot s owns table rows ``c s .. c s + c - 1``, c = ``children``.
+
+    Attributes:
+        table: slices of every fine row.
+        matrices: ``[rows, 3, 3]`` float64 orientation of every fine row.
+        slot_of: ``[coarse rows]`` int64 slot of a coarse row, -1 where none was needed.
+        class_of: ``[slots]`` int64, and ``direction_of`` ``[slots]`` the coarse direction.
+        children: fine orientations per coarse one, ``8**o``.
+        shifts: ``[t, 2]`` float64 fine shifts, ``shift_children`` per coarse shift; ``ramps`` ``[t, n]``.
+    """
+
+    table: SliceTable
+    matrices: Tensor
+    slot_of: Tensor
+    class_of: Tensor
+    direction_of: Tensor
+    children: int
+    shifts: Tensor
+    shift_children: int
+    ramps: Tensor
+
+    def rows_of(self, coarse_rows: Tensor) -> Tensor:
+        """Fine rows ``[m * children]`` of coarse rows ``[m]``, in order."""
+        return (self.slot_of[coarse_rows][:, None] * self.children + torch.arange(self.children)).flatten()
+
+    def shifts_of(self, coarse_shifts: Tensor) -> Tensor:
+        """Fine shift indices of coarse shifts, in order."""
+        children = torch.arange(self.shift_children)
+        return (coarse_shifts[:, None] * self.shift_children + children).flatten()
+
+
+def row_bytes(model: EstepModel) -> int:
+    """Memory of one coarse row's children in the table."""
+    return int(8**model.sampling.oversampling) * len(model.plane) * 8
+
+
+def make_fine_grid(model: EstepModel, coarse: CoarseGrid, needed: Tensor, workers: int) -> FineGrid:
+    """Slice the children of the coarse rows ``needed`` (distinct, ascending)."""
+    order = model.sampling.oversampling
+    matrices = model.sampling.orientations(order).matrices(half_turn=True)
+    class_of = needed // coarse.rows_per_class
+    within = needed % coarse.rows_per_class
+    direction, psi = within // coarse.half_psi, within % coarse.half_psi
+    fine_direction = direction[:, None] * 4**order + torch.arange(4**order)
+    fine_psi = psi[:, None] * 2**order + torch.arange(2**order)
+    chosen = matrices[fine_direction[:, :, None], fine_psi[:, None, :]].reshape(-1, 3, 3)
+    children = 8**order
+    table = project_table(model.projectors, class_of.repeat_interleave(children), chosen, model.plane, workers)
+    slot_of = torch.full((model.classes * coarse.rows_per_class,), -1)
+    slot_of[needed] = torch.arange(needed.shape[0])
+    shifts = model.sampling.translations(order)
+    return FineGrid(
+        table, chosen, slot_of, class_of, direction, children, shifts, 4**order, model.plane.phase_ramps(shifts)
+    )
