@@ -62,7 +62,8 @@ class Redactor:
 
     def sentence(self, text: str) -> str:
         """As :meth:`text`; absolute paths that remain, as in the message of an OSError, become ``<path>``."""
-        return re.sub(r"(?<![\w.>/])/[\w.@+~-]+(/[\w.@+~-]*)+", "<path>", self.text(text))
+        quoted = re.sub(r"(['\"])/[^'\"]+\1", r"\1<path>\1", self.text(text))
+        return re.sub(r"(?<![\w.>/])/[\w.@+~-]+(/[\w.@+~-]*)+", "<path>", quoted)
 
     def value(self, value: Any) -> Any:
         """Plain JSON with every text in it redacted; of keys, only those that hold a path."""
