@@ -96,8 +96,7 @@ def check_map(path: Path, box_px: int, pixel_size_angstrom: float, against: str 
     found = pixel_size(header)
     if abs(found - pixel_size_angstrom) > PIXEL_SIZE_TOLERANCE_ANGSTROM:
         raise InputError(
-            f"{path}: the header's pixel size is {found:g} Angstrom, "
-            f"that of {against} is {pixel_size_angstrom:g}."
+            f"{path}: the header's pixel size is {found:g} Angstrom, that of {against} is {pixel_size_angstrom:g}."
         )
 
 
@@ -111,13 +110,9 @@ def check_reference(path: Path, data: ParticleInput, number_of_classes: int) -> 
     if path.suffix != ".star":
         check_map(path, data.box_px, data.pixel_size_angstrom)
         return
-    names = [
-        name for block in read_star(path).values() for name in block.columns.get("rlnReferenceImage", [])
-    ]
+    names = [name for block in read_star(path).values() for name in block.columns.get("rlnReferenceImage", [])]
     if len(names) != number_of_classes:
-        raise InputError(
-            f"{path}: rlnReferenceImage lists {len(names)} maps for {number_of_classes} classes."
-        )
+        raise InputError(f"{path}: rlnReferenceImage lists {len(names)} maps for {number_of_classes} classes.")
     for name in names:
         # RELION runs in the particles' directory and knows no other.
         check_map(data.root / name, data.box_px, data.pixel_size_angstrom)

@@ -22,6 +22,7 @@ STAGES: Mapping[str, ModuleType] = {
     "postprocess": postprocess,
 }
 REFINEMENTS = ("class3d", "refine3d")
+MAX_WARNINGS, MAX_NOTE_CHARACTERS = 8, 300
 INVALID_OPTION = "is not a valid RELION argument"
 
 
@@ -57,10 +58,10 @@ class RelionRunner:
             StageFailure: an option was not understood, files are missing or wrong, or were written by another
                 command or with another seed than the one planned.
         """
-        _check_log(log)
+        warnings = _read_log(log)
         try:
             report: JobReport = _stage(request).inspect(request)
-            notes = [*report.notes, *_stand_alone(request, report)]
+            notes = [*report.notes, *_stand_alone(request, report), *warnings]
             seed = _seed(request, report)
         except IncompleteJob as error:
             raise StageFailure("incomplete-output", str(error)) from error
@@ -89,15 +90,20 @@ def _stage(request: StageRequest) -> ModuleType:
     return STAGES[request.kind]
 
 
-def _check_log(log: Path) -> None:
+def _read_log(log: Path) -> list[str]:
+    """RELION's distinct warnings, the first few of them; fails on an option it did not understand."""
+    warnings: dict[str, None] = {}
     try:
         with log.open("rb") as stream:
             for line in stream:
+                said = line.rpartition(b"\r")[2].decode("utf-8", "replace").strip()[:MAX_NOTE_CHARACTERS]
                 if INVALID_OPTION.encode() in line:
-                    said = line.decode("utf-8", "replace").strip()[-200:]
                     raise StageFailure("setup", f"RELION ran without an option it does not know: {said}")
+                if "WARNING:" in said:
+                    warnings[f"RELION: {said}"] = None
     except OSError as error:
         raise StageFailure("extraction", f"{log}: the log cannot be read ({error.strerror})") from error
+    return list(warnings)[:MAX_WARNINGS]
 
 
 def _stand_alone(request: StageRequest, report: JobReport) -> list[str]:
@@ -126,6 +132,4 @@ def _check_command(request: StageRequest, report: JobReport) -> None:
         return
     planned = comparable_command(STAGES[request.kind].fresh_options(request))
     if said[: len(planned)] != planned:
-        raise StageFailure(
-            "incomplete-output", "the files were written by another command than the one planned"
-        )
+        raise StageFailure("incomplete-output", "the files were written by another command than the one planned")

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -30,7 +31,7 @@ REFINE3D = {
     "offset_range_px": 3, "firstiter_cc": True,
 }  # fmt: skip
 _SIGMA_PX = 1.6
-_ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in os.sys.path if p)}
+_ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 def write_set(directory: Path, particles: int = PARTICLES) -> Path:
@@ -53,7 +54,13 @@ def request(home: Path, output: Path, kind: str = "class3d", **changes: Any) -> 
     own = {name: changes.pop(name) for name in list(changes) if name in StageRequest.model_fields}
     chosen = {"class3d": CLASS3D, "refine3d": REFINE3D}.get(kind, {}) | changes
     inputs = {"particles": home / "particles.star", "reference": home / "reference.mrc"}
-    fields = {"stage": kind, "kind": kind, "inputs": inputs, "output_dir": output, "seed": SEED} | own
+    fields: dict[str, Any] = {
+        "stage": kind,
+        "kind": kind,
+        "inputs": inputs,
+        "output_dir": output,
+        "seed": SEED,
+    } | own
     parameters = STAGE_PARAMETERS[kind].model_validate(chosen).model_dump()
     return StageRequest(parameters=parameters, **fields)
 
@@ -98,7 +105,7 @@ def _blob(axis: np.ndarray, centre: np.ndarray, dimensions: int) -> np.ndarray:
     parts = [np.exp(-((axis - c) ** 2) / (2 * _SIGMA_PX**2)) for c in centre[:dimensions]]
     x, y = parts[0], parts[1]
     plane = y[:, None] * x[None, :]
-    return plane if dimensions == 2 else parts[2][:, None, None] * plane[None]
+    return np.asarray(plane if dimensions == 2 else parts[2][:, None, None] * plane[None])
 
 
 def _image(generator: np.random.Generator, centres: np.ndarray, axis: np.ndarray) -> np.ndarray:
@@ -118,9 +125,7 @@ def _star(particles: int) -> str:
     columns = ("ImageName", "OpticsGroup", "MicrographName", "DefocusU", "DefocusV", "DefocusAngle")
     # So small a defocus at so coarse a pixel changes nothing but keeps the CTF in play.
     rows = [f"{i + 1:06d}@images.mrcs 1 m{i // 20}.mrc 15000 15000 0" for i in range(particles)]
-    return _table("optics", optics, [" ".join(str(v) for v in optics.values())]) + _table(
-        "particles", columns, rows
-    )
+    return _table("optics", optics, [" ".join(str(v) for v in optics.values())]) + _table("particles", columns, rows)
 
 
 def _table(name: str, labels: Any, rows: list[str]) -> str:

@@ -135,9 +135,7 @@ def test_options_left_out_at_their_default_have_that_default_in_the_installed_pr
 
 
 def help_of(kind: str) -> dict[str, str]:
-    program_name = {"maskcreate": program.MASK_CREATE, "postprocess": program.POSTPROCESS}.get(
-        kind, program.REFINE
-    )
+    program_name = {"maskcreate": program.MASK_CREATE, "postprocess": program.POSTPROCESS}.get(kind, program.REFINE)
     done = subprocess.run([program_name, "--help"], capture_output=True, text=True, timeout=60, check=False)
     found = re.findall(r"^ +(--\w+) (?:\((.*?)\) )?:", done.stdout + done.stderr, flags=re.MULTILINE)
     assert found, done.stderr
@@ -152,9 +150,7 @@ def test_refinement_runs_under_mpi_and_shares_out_the_threads(home: Path, tmp_pa
     assert {"--auto_refine", "--split_random_halves"} < set(words)
 
 
-def test_root_is_allowed_under_mpi_only_for_root(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_root_is_allowed_under_mpi_only_for_root(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for user, allowed in ((0, True), (1000, False)):
         monkeypatch.setattr("cryorepro_relion.command.os.geteuid", lambda user=user: user)
         assert ("--allow-run-as-root" in argv(base(home, tmp_path, "refine3d"))) is allowed

@@ -24,7 +24,7 @@ FINAL_REFINE3D = {
 """What a converged refinement ends with, by role; each name follows the prefix and an underscore."""
 
 
-class IncompleteJob(Exception):  # noqa: N818 -- says what is the case, and is no error of this program
+class IncompleteJob(Exception):
     """A job's directory does not hold what a finished job leaves."""
 
 
@@ -77,9 +77,7 @@ class Iteration:
         return ("half1_", "half2_") if self.split_halves else ("",)
 
 
-def iterations(
-    directory: Path, number_of_classes: int = 1, split_halves: bool = False
-) -> Iterator[Iteration]:
+def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool = False) -> Iterator[Iteration]:
     """Iterations 1 and up whose files are all there and not stale, last first.
 
     Presence is all that is looked at; :func:`cryorepro.em.formats.relion_job.last_iteration` also reads them.

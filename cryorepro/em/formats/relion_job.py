@@ -168,9 +168,7 @@ def readable(reader: Callable[[Path], Read], path: Path) -> Read:
 def _verify(iteration: Iteration, rows: int, box_px: int) -> tuple[OptimiserSummary, list[ModelSummary]]:
     optimiser = readable(read_optimiser, iteration.path("optimiser.star"))
     if optimiser.iteration != iteration.number:
-        raise IncompleteJob(
-            f"{iteration.path('optimiser.star').name}: records iteration {optimiser.iteration}"
-        )
+        raise IncompleteJob(f"{iteration.path('optimiser.star').name}: records iteration {optimiser.iteration}")
     models = [readable(read_model, path) for path in iteration.models]
     for model, path in zip(models, iteration.models, strict=True):
         if len(model.class_fractions) != iteration.number_of_classes or model.box_px != box_px:
@@ -193,9 +191,7 @@ def _check_rows(path: Path, rows: int) -> None:
 def _converged_prefix(directory: Path) -> tuple[str, OptimiserSummary]:
     absent: list[str] = []
     seen: set[str] = set()
-    for optimiser in sorted(
-        directory.glob("run*_it[0-9][0-9][0-9]_optimiser.star"), key=_by_iteration, reverse=True
-    ):
+    for optimiser in sorted(directory.glob("run*_it[0-9][0-9][0-9]_optimiser.star"), key=_by_iteration, reverse=True):
         prefix = optimiser.name.rsplit("_it", 1)[0]
         if prefix in seen:
             continue
@@ -206,9 +202,7 @@ def _converged_prefix(directory: Path) -> tuple[str, OptimiserSummary]:
         absent = absent or [path.name for path in missing]
     if not absent:
         raise IncompleteJob(f"{directory.name}: no iteration was written")
-    raise IncompleteJob(
-        f"{directory.name}: the refinement did not converge: {', '.join(absent)} missing or stale"
-    )
+    raise IncompleteJob(f"{directory.name}: the refinement did not converge: {', '.join(absent)} missing or stale")
 
 
 def _by_iteration(path: Path) -> tuple[str, int]:
@@ -233,9 +227,7 @@ def _numbers(model: ModelSummary) -> dict[str, float]:
 def _resumed(prefix: str) -> list[str]:
     if "_ct" not in prefix:
         return []
-    return [
-        f"resumed after iteration {prefix.partition('_ct')[2]}: not the same bits as an uninterrupted run"
-    ]
+    return [f"resumed after iteration {prefix.partition('_ct')[2]}: not the same bits as an uninterrupted run"]
 
 
 def _relative(outputs: dict[str, Path], directory: Path) -> dict[str, Path]:

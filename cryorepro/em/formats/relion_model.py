@@ -109,9 +109,7 @@ def count_particles(path: Path) -> int:
 def _class_resolutions(classes: StarBlock) -> tuple[float, ...]:
     values = classes.numbers("rlnEstimatedResolution")
     if np.isnan(values).any() or (values < 0).any():
-        raise InputError(
-            f"{classes.source}: rlnEstimatedResolution is {values.tolist()}, which are no lengths."
-        )
+        raise InputError(f"{classes.source}: rlnEstimatedResolution is {values.tolist()}, which are no lengths.")
     return tuple(values.tolist())
 
 
