@@ -146,14 +146,10 @@ def _rows_of(index: Index, directory: Path) -> Rows:
 
 def _check_against_seen(index: Index, directory: Path, events: list[Event]) -> None:
     """An index is also a place where the end of a journal was written down: hold the journal to it."""
-    for row in index.db.query(
-        "SELECT head_seq, head_sha256 FROM journals WHERE run_uid = ?", [directory.name]
-    ):
+    for row in index.db.query("SELECT head_seq, head_sha256 FROM journals WHERE run_uid = ?", [directory.name]):
         seq = row["head_seq"]
         if seq and (len(events) < seq or events[seq - 1].sha256 != row["head_sha256"]):
-            raise JournalError(
-                f"{directory / EVENTS} no longer holds the event {seq} that the index has seen"
-            )
+            raise JournalError(f"{directory / EVENTS} no longer holds the event {seq} that the index has seen")
 
 
 def _replace(index: Index, run_uid: str, rows: Rows) -> None:

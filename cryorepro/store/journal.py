@@ -192,9 +192,7 @@ def _take_lock(descriptor: int, path: Path) -> None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise storage_error("lock", path, error) from error
             if time.monotonic() > deadline:
-                raise RunLockedError(
-                    f"the run is being written by another process: {path} is locked"
-                ) from None
+                raise RunLockedError(f"the run is being written by another process: {path} is locked") from None
         time.sleep(0.02)
 
 

@@ -32,9 +32,7 @@ def is_current(db: Database, path: Path, steps: Sequence[Step] = STEPS) -> bool:
     """
     version, identity = pragma(db, "user_version"), pragma(db, "application_id")
     if identity != APPLICATION_ID and (identity or version or db.table_names()):
-        raise StoreError(
-            f"{path} is not a cryorepro index: move it away, or set CRYOREPRO_INDEX to another file"
-        )
+        raise StoreError(f"{path} is not a cryorepro index: move it away, or set CRYOREPRO_INDEX to another file")
     if version > len(steps):
         raise StoreError(
             f"{path} has schema version {version} and this cryorepro knows {len(steps)}: use the newer one "

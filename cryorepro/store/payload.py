@@ -43,9 +43,7 @@ class Payload:
         """A text that must be one of ``allowed``."""
         value = self.need(key)
         if value not in allowed:
-            raise JournalError(
-                f"{self.where} has {key} {value!r}, which is none of {', '.join(sorted(allowed))}"
-            )
+            raise JournalError(f"{self.where} has {key} {value!r}, which is none of {', '.join(sorted(allowed))}")
         return value
 
     def label(self, key: str) -> str | None:

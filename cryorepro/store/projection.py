@@ -81,9 +81,7 @@ class Projection:
         """
         data = canonical_json(event.data).decode("ascii")
         kind = event.type.encode("utf-8", "backslashreplace").decode("utf-8")
-        self._put(
-            "events", (event.seq,), seq=event.seq, sha256=event.sha256, time=event.time, type=kind, data=data
-        )
+        self._put("events", (event.seq,), seq=event.seq, sha256=event.sha256, time=event.time, type=kind, data=data)
         self.run.update(head_seq=event.seq, head_sha256=event.sha256)
         if event.type in self._handlers:
             self._handlers[event.type](event, Payload.of(event))
@@ -110,9 +108,7 @@ class Projection:
 
     def _run_created(self, event: Event, payload: Payload) -> None:
         if payload.need("run_uid") != self.run_uid:
-            raise JournalError(
-                f"{payload.where} is of run {payload.need('run_uid')}, and stands in {self.run_uid}"
-            )
+            raise JournalError(f"{payload.where} is of run {payload.need('run_uid')}, and stands in {self.run_uid}")
         self.run.update(run_row(payload), created_at=event.time)
         runners = payload.mapping("runners")
         for stage in sorted(runners.data):

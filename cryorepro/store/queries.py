@@ -18,9 +18,9 @@ from cryorepro.store.schema import TABLES
 Record = dict[str, Any]
 FILTERS = ("benchmark", "dataset", "tier", "status")
 
-_JSON_COLUMNS = frozenset(
-    part.split(" ")[0] for parts in TABLES.values() for part in parts if "json_valid" in part
-) | {"runners"}
+_JSON_COLUMNS = frozenset(part.split(" ")[0] for parts in TABLES.values() for part in parts if "json_valid" in part) | {
+    "runners"
+}
 
 _DETAIL = {
     "runners": "SELECT stage, runner FROM run_runners WHERE run_uid = ? ORDER BY stage",
@@ -97,9 +97,7 @@ def find_artifacts(index: Index, sha256: str) -> list[Record]:
 def _stage(stage: Record, parts: dict[str, list[Record]]) -> Record:
     name = stage["stage"]
     used = [row for row in parts["resources"] if row["stage"] == name]
-    resources = (
-        {key: value for key, value in used[0].items() if key not in ("run_uid", "stage")} if used else {}
-    )
+    resources = {key: value for key, value in used[0].items() if key not in ("run_uid", "stage")} if used else {}
     return {
         **stage,
         "resources": resources,

@@ -34,8 +34,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         _json("parameters"),
         "cryorepro_version TEXT",
         "created_at TEXT",
-        "status TEXT NOT NULL CHECK "
-        "(status IN ('unfinished', 'completed', 'failed', 'interrupted', 'unverifiable'))",
+        "status TEXT NOT NULL CHECK (status IN ('unfinished', 'completed', 'failed', 'interrupted', 'unverifiable'))",
         "reason TEXT",
         "ended_at TEXT",
         "elapsed_seconds REAL",
@@ -121,8 +120,7 @@ TABLES: dict[str, tuple[str, ...]] = {
         _json("environment"),
         _json("parameters"),
         _json("departures"),
-        "status TEXT NOT NULL CHECK "
-        "(status IN ('planned', 'unfinished', 'completed', 'failed', 'interrupted'))",
+        "status TEXT NOT NULL CHECK (status IN ('planned', 'unfinished', 'completed', 'failed', 'interrupted'))",
         "seed_given INTEGER",
         "seed INTEGER",
         "iterations INTEGER",
@@ -277,7 +275,5 @@ VIEWS: dict[str, str] = {
 def create_statements() -> list[str]:
     """Every statement that makes an empty index of the current version, in order."""
     tables = {**TABLES, "journals": JOURNALS}
-    made = [
-        f"CREATE TABLE {name} (\n  " + ",\n  ".join(parts) + "\n) STRICT" for name, parts in tables.items()
-    ]
+    made = [f"CREATE TABLE {name} (\n  " + ",\n  ".join(parts) + "\n) STRICT" for name, parts in tables.items()]
     return [*made, *INDEXES, *(f"CREATE VIEW {name} AS {query}" for name, query in VIEWS.items())]

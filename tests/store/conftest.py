@@ -25,9 +25,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_read_only(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[Path, Callable[[], None]]]:
+def make_read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
     """A folder and what makes it read-only: by mode, or by mount for root, whom modes do not stop."""
     if os.geteuid() == 0:
         disk: Path = request.getfixturevalue("small_disk")

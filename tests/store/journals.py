@@ -33,9 +33,7 @@ def created(run_uid: str, seed: int = 1) -> dict[str, Any]:
     }
 
 
-def stage_events(
-    stage: str, index: int, seed: int, from_stage: str | None
-) -> list[tuple[str, dict[str, Any]]]:
+def stage_events(stage: str, index: int, seed: int, from_stage: str | None) -> list[tuple[str, dict[str, Any]]]:
     particles = {"role": "particles", "path": "in/particles.star", "sha256": digest(f"{seed} particles")}
     source = {**particles, "size_bytes": 10, "from_stage": from_stage}
     if from_stage is not None:

@@ -26,9 +26,7 @@ def test_the_environment_decides_where_the_store_lies(tmp_path: Path) -> None:
     base = {"HOME": "/home/someone"}
     assert Home.locate(base).root == Path("/home/someone/.local/share/cryorepro")
     assert Home.locate({**base, "XDG_DATA_HOME": "/xdg"}).root == Path("/xdg/cryorepro")
-    assert Home.locate({**base, "XDG_DATA_HOME": "relative"}).root == Path(
-        "/home/someone/.local/share/cryorepro"
-    )
+    assert Home.locate({**base, "XDG_DATA_HOME": "relative"}).root == Path("/home/someone/.local/share/cryorepro")
     both = Home.locate({**base, "XDG_DATA_HOME": "/xdg", "CRYOREPRO_HOME": str(tmp_path)})
     assert (both.root, both.index) == (tmp_path, tmp_path / "index.sqlite")
     split = Home.locate({"CRYOREPRO_HOME": str(tmp_path), "CRYOREPRO_INDEX": "/local/index.sqlite"})

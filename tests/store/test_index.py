@@ -163,9 +163,7 @@ def test_a_full_disk_is_one_sentence_and_costs_only_the_index(small_disk: Path) 
 
 
 def test_the_index_may_lie_on_another_disk(tmp_path: Path) -> None:
-    home = Home.locate(
-        {"CRYOREPRO_HOME": str(tmp_path / "runs"), "CRYOREPRO_INDEX": str(tmp_path / "local/i.sqlite")}
-    )
+    home = Home.locate({"CRYOREPRO_HOME": str(tmp_path / "runs"), "CRYOREPRO_INDEX": str(tmp_path / "local/i.sqlite")})
     write_run(home)
     with open_for_reading(home) as index:
         assert len(list_runs(index)) == 1

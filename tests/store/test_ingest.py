@@ -73,17 +73,13 @@ def test_a_run_is_read_back_as_it_was_written(home: Home) -> None:
     assert run["data"][0]["rows"] == {"particles": 400} and run["data"][0]["truth"] == 1
     class3d, refine3d = run["stages"]
     assert (class3d["stage"], class3d["seed"], class3d["iterations"]) == ("class3d", 5, 25)
-    assert class3d["argv"] == ["relion_refine", "--o", "class3d"] and class3d["numbers"] == {
-        "resolution": 20.5
-    }
+    assert class3d["argv"] == ["relion_refine", "--o", "class3d"] and class3d["numbers"] == {"resolution": 20.5}
     assert refine3d["resources"] == {
         "times_started": 1, "wall_seconds": 2.5, "cpu_seconds": 4.0, "peak_memory_bytes": 1002,
         "read_bytes": 7, "written_bytes": 8,
     }  # fmt: skip
     assert class3d["attempts"][0]["started_at"] == "2025-11-20T11:15:05.250000Z"
-    assert [edge["from_stage"] for edge in refine3d["inputs"]] == ["class3d"] and refine3d["inputs"][0][
-        "bound"
-    ]
+    assert [edge["from_stage"] for edge in refine3d["inputs"]] == ["class3d"] and refine3d["inputs"][0]["bound"]
     accuracy, resolution = run["outcomes"]
     assert (accuracy["status"], accuracy["value"], accuracy["bound"]) == ("unverifiable", None, 0)
     assert (resolution["value"], resolution["shell"], resolution["box_px"]) == (20.5, 24, 128)
@@ -116,6 +112,22 @@ def test_flat_outcomes_are_read_as_well(home: Home) -> None:
         (outcome,) = run_detail(index, uid)["outcomes"]
     assert (outcome["value"], outcome["unit"], outcome["artifact_sha256s"]) == (3.0, "shells", ["a" * 64])
     assert outcome["bound"] == 0, "no stage of this run wrote that file"
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted", None])
+def test_an_outcome_of_a_stage_that_did_not_complete_is_not_bound(home: Home, status: str | None) -> None:
+    """The regression the design names: a number read from a file although the stage that writes it failed."""
+    uid, directory = home.new_run()
+    with Journal.create(directory) as journal:
+        for kind, data in complete_events(uid):
+            if kind == "stage_ended" and data["stage"] == "refine3d":
+                if status is None:
+                    continue
+                data = {**data, "status": status}
+            journal.append(kind, data)
+    with open_for_reading(home) as index:
+        outcomes = {row["outcome"]: row for row in run_detail(index, uid)["outcomes"]}
+    assert outcomes["resolution"]["status"] == "measured" and outcomes["resolution"]["bound"] == 0
 
 
 def test_unknown_events_are_kept_as_they_came(home: Home) -> None:
@@ -324,11 +336,7 @@ def test_an_event_of_the_wrong_shape_makes_its_run_unverifiable_with_the_reason(
 
 
 VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
@@ -336,9 +344,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_payload_whatever_stops_an_ingest(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_no_payload_whatever_stops_an_ingest(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     home = Home.at(tmp_path_factory.mktemp("odd"))
     uid, directory = home.new_run()
     events = complete_events(uid)
@@ -384,9 +390,7 @@ def test_eight_processes_in_one_store_lose_nothing(home: Home) -> None:
     assert [child.wait(timeout=240) for child in children] == [0] * 8
     with Index.open(home) as index:
         rows = index.query("SELECT seed, status FROM runs ORDER BY seed")
-        assert [row["seed"] for row in rows] == [
-            100 * worker + number for worker in range(8) for number in range(3)
-        ]
+        assert [row["seed"] for row in rows] == [100 * worker + number for worker in range(8) for number in range(3)]
         assert {row["status"] for row in rows} == {"completed"}
         per_run = {row["n"] for row in index.query("SELECT count(*) AS n FROM events GROUP BY run_uid")}
         assert per_run == {len(complete_events("x"))}

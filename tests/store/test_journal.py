@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,7 @@ def test_continuing_a_journal_extends_the_same_chain(tmp_path: Path) -> None:
     assert len(read_events(tmp_path / "run")) == 5
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), object(), {1: 2}, b"x", {"a": [float("-inf")]}]
-)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1: 2}, b"x", {"a": [float("-inf")]}])
 def test_what_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path, value: object) -> None:
     with Journal.create(tmp_path / "run") as journal:
         journal.append("ok", {})
@@ -110,6 +109,36 @@ def test_lines_cannot_be_moved_doubled_or_left_out(written: tuple[Path, bytes], 
         read_events(directory)
 
 
+def test_a_line_of_another_journal_does_not_fit_in(tmp_path: Path) -> None:
+    ours = write_journal(tmp_path / "ours").splitlines(keepends=True)
+    theirs = write_journal(tmp_path / "theirs").splitlines(keepends=True)
+    (tmp_path / "ours/events.jsonl").write_bytes(b"".join([*ours[:2], *theirs[2:]]))
+    with pytest.raises(JournalError, match="line 3: does not follow the line before it"):
+        read_events(tmp_path / "ours")
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda line: line.replace(b":", b": ", 1),
+        lambda line: line.replace(b"stage_started", b"stage_st\\u0061rted"),
+        lambda line: line.replace(b'"attempt":1', b'"attempt":2,"attempt":1'),
+        lambda line: json.dumps(dict(reversed(json.loads(line).items())), separators=(",", ":")).encode() + b"\n",
+        lambda line: line.replace(b'"seq":1', b'"seq":1.0'),
+        lambda line: line.replace(b'"seq":1', b'"seq":true'),
+        lambda line: b"\xef\xbb\xbf" + line,
+    ],
+)
+def test_the_same_content_in_another_form_is_not_what_was_written(
+    tmp_path: Path, rewrite: Callable[[bytes], bytes]
+) -> None:
+    first, *rest = write_journal(tmp_path / "run").splitlines(keepends=True)
+    assert rewrite(first) != first
+    (tmp_path / "run/events.jsonl").write_bytes(b"".join([rewrite(first), *rest]))
+    with pytest.raises(JournalError, match="line 1: not"):
+        read_events(tmp_path / "run")
+
+
 def test_no_place_to_tear_a_journal_loses_an_acknowledged_line(tmp_path: Path) -> None:
     content = write_journal(tmp_path / "whole", count=3)
     ends = [index + 1 for index, byte in enumerate(content) if byte == ord("\n")]
@@ -127,9 +156,7 @@ def test_no_place_to_tear_a_journal_loses_an_acknowledged_line(tmp_path: Path) -
             assert kinds == ["resumed"]
         else:
             assert kinds == ["torn_tail_recovered", "resumed"]
-            assert (directory / "events.torn").read_bytes() == content[
-                ends[whole - 1] if whole else 0 : cut
-            ] + b"\n"
+            assert (directory / "events.torn").read_bytes() == content[ends[whole - 1] if whole else 0 : cut] + b"\n"
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 300, b"\0" * 300 + b"\n", b'{"seq":9,\xff', b"garbage"])
@@ -234,9 +261,7 @@ def test_a_full_tmpfs_gives_one_sentence_and_appends_work_once_there_is_room(sma
     assert kinds == ["stage_outputs"] * acknowledged + ["room_again"]
 
 
-def test_a_disk_that_cannot_even_undo_stops_the_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_cannot_even_undo_stops_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Journal.create(tmp_path / "run") as journal:
         journal.append("kept", {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cryorepro.store.errors import JournalError, StoreError
+from cryorepro.store.event import canonical_json, sha256_hex
 from cryorepro.store.journal import Journal, read_events
 from cryorepro.store.seal import read_seal, reopen_run, seal_run, verify_run
 
@@ -115,9 +117,18 @@ def test_the_seal_says_what_the_journal_says(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_seal_that_cannot_be_written_leaves_the_run_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seal_with_a_kinder_status_than_the_journal_is_found_out(tmp_path: Path) -> None:
+    directory = sealed_run(tmp_path / "run", "failed")
+    record = json.loads((directory / "seal.json").read_bytes())
+    del record["sha256"]
+    record["status"] = "completed"
+    record["sha256"] = sha256_hex(canonical_json(record))
+    (directory / "seal.json").write_bytes(canonical_json(record) + b"\n")
+    found = verify_run(directory)
+    assert not found.intact and "says completed and the journal failed" in found.reason
+
+
+def test_a_seal_that_cannot_be_written_leaves_the_run_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal.create(tmp_path / "run")
     journal.append("run_ended", {"status": "failed"})
 

@@ -84,8 +84,7 @@ def ingest_for_ever(root: str) -> None:
 
 
 WORKERS = {
-    worker.__name__: worker
-    for worker in (acknowledge_for_ever, fill_disk, work_in_store, ingest_once, ingest_for_ever)
+    worker.__name__: worker for worker in (acknowledge_for_ever, fill_disk, work_in_store, ingest_once, ingest_for_ever)
 }
 
 if __name__ == "__main__":
