@@ -75,7 +75,7 @@ def _print_end(out: Console, record: dict[str, Any]) -> None:
         out.print(f"interrupted; go on with: cryorepro resume {record['run']}", markup=False, highlight=False)
         return
     if record["status"] == "failed":
-        out.print(f"run {record['run']} failed: {record['reason']}", markup=False, highlight=False)
+        out.print(f"run {record['run']} failed: {record['reason']}", markup=False, highlight=False, soft_wrap=True)
     attempts = len(record["attempts"])
     tail = f" over {attempts} attempts" if attempts > 1 else ""
     out.print(

@@ -15,7 +15,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG, _RULE_PATH_BENEATH = 1, 1
-_READ_FILE = 1 << 2
+_READ_FILE, _REFER = 1 << 2, 1 << 13
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,13 +50,20 @@ def deny(directories: list[Path]) -> None:
     Raises:
         OSError: the kernel refused; the caller must not go on.
     """
-    attributes = _Ruleset(_READ_FILE)
+    handled = _handled()
+    attributes = _Ruleset(handled)
     ruleset = _checked(_libc.syscall(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0))
     for path in _neighbours([directory.resolve() for directory in directories]):
-        _grant(ruleset, path)
+        _grant(ruleset, path, handled)
     _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     _checked(_libc.syscall(_RESTRICT_SELF, ruleset, 0))
     os.close(ruleset)
+
+
+def _handled() -> int:
+    """Reading, and moving between directories, which Landlock forbids from its second version on unless granted."""
+    version = int(_libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG))
+    return _READ_FILE | (_REFER if version >= 2 else 0)
 
 
 def _neighbours(denied: list[Path]) -> list[Path]:
@@ -68,8 +75,8 @@ def _neighbours(denied: list[Path]) -> list[Path]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 path = directory / entry.name
-                if path in denied:
-                    continue
+                if path in denied or entry.is_symlink():
+                    continue  # what a link points to is granted, or not, where it really is
                 if any(target.is_relative_to(path) for target in denied):
                     pending.append(path)
                 else:
@@ -77,13 +84,13 @@ def _neighbours(denied: list[Path]) -> list[Path]:
     return granted
 
 
-def _grant(ruleset: int, path: Path) -> None:
+def _grant(ruleset: int, path: Path, handled: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # gone, or not ours to open: it stays denied
     try:
-        rule = _PathBeneath(_READ_FILE, descriptor)
+        rule = _PathBeneath(handled if path.is_dir() else _READ_FILE, descriptor)
         _libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:
         os.close(descriptor)
