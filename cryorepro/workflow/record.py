@@ -76,6 +76,9 @@ def _apply_stage(stages: dict[str, Any], kind: str, data: dict[str, Any]) -> Non
         stage["attempts"].append({"attempt": data["attempt"], "resumed": data["resumed"], "status": "killed"})
         stage["status"] = "killed"
     elif kind == "stage_ended":
+        if not stage["attempts"] or stage["attempts"][-1]["attempt"] != data["attempt"]:
+            # It failed before its process could be started.
+            stage["attempts"].append({"attempt": data["attempt"], "resumed": False})
         stage["attempts"][-1].update(data)
         stage["status"] = data["status"]
         stage["usage"] = _add_usage(stage["attempts"])
