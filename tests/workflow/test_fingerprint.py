@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from cryorepro.em.errors import InputError
 from cryorepro.plugins.catalogue import Catalogue, Registered
+from cryorepro.plugins.plain_json import plain_json
 from cryorepro.plugins.types import Descriptor, Probe
 from cryorepro.workflow.fingerprint import take_fingerprint
-from cryorepro.workflow.probe_worker import plain_json
 from cryorepro.workflow.redact import Redactor
 
 ROOT = Path(__file__).resolve().parents[2]
