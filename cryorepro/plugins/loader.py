@@ -5,7 +5,8 @@ a :class:`~cryorepro.plugins.catalogue.Refusal`, and nothing of that plugin stay
 plugins come first, so no other distribution can take a name of theirs; between others the later one, by
 distribution name, is refused with a sentence that names both.
 
-Importing a plugin runs its code: a plugin is trusted like any other installed package.
+Importing a plugin runs its code: a plugin is trusted like any other installed package. One that hangs or ends
+the interpreter (``os._exit``) while it is imported cannot be caught, only left out by the settings below.
 
 Environment: ``CRYOREPRO_NO_PLUGINS=1`` loads first-party plugins only, ``CRYOREPRO_DISABLE_PLUGINS=a,b``
 leaves out plugins by entry-point name, distribution, or ``distribution:name``; ``CRYOREPRO_TRACE_PLUGINS=1``
