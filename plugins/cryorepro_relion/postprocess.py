@@ -17,7 +17,8 @@ def plan(request: StageRequest) -> StageCommand:
     Raises:
         InputError: a map is missing, or the three do not have one box and pixel size.
     """
-    inputs.check_roles(request, ("half1", "half2"), ("mask",))
+    # Without a mask RELION 3.1.3 ends with an error of its plotting after writing part of its files.
+    inputs.check_roles(request, ("half1", "half2", "mask"))
     header = read_mrc_header(request.inputs["half1"])
     pixel_size = inputs.pixel_size(header)
     for path in request.inputs.values():
@@ -29,12 +30,11 @@ def plan(request: StageRequest) -> StageCommand:
 def inspect(request: StageRequest) -> JobReport:
     """Check maps, curve and resolution. Raises IncompleteJob if one is missing or makes no sense."""
     box_px = read_mrc_header(request.inputs["half1"]).shape[2]
-    return inspect_postprocess(request.output_dir, box_px=box_px, masked="mask" in request.inputs)
+    return inspect_postprocess(request.output_dir, box_px=box_px, masked=True)
 
 
 def _options(request: StageRequest, pixel_size_angstrom: float) -> list[str]:
     p = PostProcessParameters.model_validate(request.parameters)
-    mask = request.inputs.get("mask")
     # A B-factor given by hand needs no fit, so the range of the fit is not said.
     sharpening = ["--auto_bfac", "--autob_lowres", number(p.lowest_resolution_angstrom)]
     if p.bfactor_angstrom2 is not None:
@@ -42,7 +42,7 @@ def _options(request: StageRequest, pixel_size_angstrom: float) -> list[str]:
     return [
         *("--i", inputs.relion_name(request.inputs["half1"])),
         *("--i2", inputs.relion_name(request.inputs["half2"])),
-        *(("--mask", inputs.relion_name(mask)) if mask else ()),
+        *("--mask", inputs.relion_name(request.inputs["mask"])),
         *("--o", str(request.output_dir.absolute() / "postprocess")),
         *("--angpix", number(pixel_size_angstrom)),
         *sharpening,

@@ -87,6 +87,8 @@ def test_missing_and_unknown_inputs(home: Path) -> None:
     assert "inputs.reference is not given" in refused(home, inputs={"particles": particles})
     both = {"particles": particles, "reference": reference}
     assert "inputs.half1" in refused(home, inputs=both | {"half1": reference})
+    halves = dict.fromkeys(("half1", "half2"), reference)
+    assert "inputs.mask is not given" in refused(home, "postprocess", inputs=halves)
     assert "nowhere.mrc does not exist" in refused(home, inputs=both | {"reference": home / "nowhere.mrc"})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from cryorepro_engines.runner import RelionLikeRunner
 from cryorepro_relion.runner import RelionRunner
 
 from cryorepro.em.formats.maps import read_map, write_map
@@ -133,6 +134,25 @@ def test_postprocessing_from_plan_to_result(refined: StageRequest, masked: Stage
     general = read_star(asked.output_dir / "postprocess.star")["general"]
     assert result.numbers["final_resolution_angstrom"] == float(general.value("rlnFinalResolution"))
     assert 0 < result.numbers["sphere_to_mask_volume_ratio"] <= 100
+
+
+def test_mask_and_postprocessing_by_one_runner_of_what_the_other_made(
+    refined: StageRequest, masked: StageRequest, tmp_path: Path
+) -> None:
+    """Ours masks and post-processes RELION's halves; RELION post-processes within our mask."""
+    ours = RelionLikeRunner()
+    mine = masked.model_copy(update={"output_dir": tmp_path / "mask"})
+    assert start(ours.plan(mine), mine.output_dir).wait(timeout=120) == 0
+    mask = mine.output_dir / ours.collect(mine, tmp_path).outputs["mask"]
+    halves = [refined.output_dir / f"run_half{k}_class001_unfil.mrc" for k in (1, 2)]
+    given: dict[str, Any] = {"automatic_bfactor": False, "bfactor_angstrom2": -50}
+    theirs = run(postprocess_of(halves, mask, tmp_path / "relion", **given))
+    asked = postprocess_of(halves, mask, tmp_path / "ours", **given)
+    assert start(ours.plan(asked), asked.output_dir).wait(timeout=120) == 0
+    result = ours.collect(asked, tmp_path)
+    assert set(result.outputs) == set(theirs.outputs)
+    name = "sphere_to_mask_volume_ratio"
+    assert result.numbers[name] == pytest.approx(theirs.numbers[name], rel=1e-3)
 
 
 def test_half_maps_of_another_runner_under_other_names(

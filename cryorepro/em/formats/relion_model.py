@@ -17,8 +17,8 @@ class ModelSummary:
     """What one model says of itself.
 
     ``current_resolution_angstrom`` and the resolutions of classes are infinite (or 0) where nothing was
-    resolved;
-    ``log_likelihood`` is a cross-correlation after a first iteration with ``--firstiter_cc``.
+    resolved; before the first iteration the image size is 0. ``log_likelihood`` is a cross-correlation after
+    a first iteration with ``--firstiter_cc``.
     """
 
     box_px: int
@@ -57,7 +57,7 @@ def read_model(path: Path) -> ModelSummary:
         box_px=_positive_integer(general, "rlnOriginalImageSize"),
         pixel_size_angstrom=_positive(general, "rlnPixelSize"),
         current_resolution_angstrom=_positive(general, "rlnCurrentResolution", allow_infinite=True),
-        current_image_size_px=_positive_integer(general, "rlnCurrentImageSize"),
+        current_image_size_px=_positive_integer(general, "rlnCurrentImageSize", lowest=0),
         log_likelihood=_finite(general, "rlnLogLikelihood"),
         average_pmax=_finite(general, "rlnAveragePmax"),
         class_fractions=fractions,
@@ -133,10 +133,10 @@ def _positive(block: StarBlock, label: str, allow_infinite: bool = False) -> flo
     return value
 
 
-def _positive_integer(block: StarBlock, label: str) -> int:
+def _positive_integer(block: StarBlock, label: str, lowest: int = 1) -> int:
     value = _integer(block, label)
-    if value < 1:
-        raise InputError(f"{block.source}: {label} is {value}, which must be positive.")
+    if value < lowest:
+        raise InputError(f"{block.source}: {label} is {value}, which must be at least {lowest}.")
     return value
 
 

@@ -85,6 +85,8 @@ def _check_curve(block: StarBlock, box_px: int) -> None:
     # The corrected curve may fall below -1 where the randomised one is high; no curve rises above 1.
     lowest = {"rlnFourierShellCorrelationCorrected": -np.inf, "rlnFourierShellCorrelationUnmaskedMaps": -1.001}
     for label, low in lowest.items():
+        if label not in block.columns and label != "rlnFourierShellCorrelationCorrected":
+            continue
         curve = block.numbers(label)
         if len(curve) != box_px // 2 + 1:
             raise InputError(f"{block.source}: {label} has {len(curve)} shells, not {box_px // 2 + 1}")
