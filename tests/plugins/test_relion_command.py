@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryorepro_relion import class3d, program
 from cryorepro_relion.command import ALLOCATOR, DEFAULTS
 from cryorepro_relion.runner import RelionRunner
@@ -24,12 +25,7 @@ CANONICAL = (
     " --zero_mask --oversampling 1 --healpix_order 2 --offset_range 5 --offset_step 2 --sym C1 --norm --scale"
     " --random_seed 0 --o class3d"
 )
-CANONICAL_PARAMETERS = {
-    "number_of_classes": 6, "iterations": 25, "tau2_fudge": 4, "particle_diameter_angstrom": 360,
-    "ini_high_angstrom": 60,
-    "firstiter_cc": True, "ctf_corrected_ref": True, "flatten_solvent": True, "zero_mask": True, "norm": True,
-    "scale": True,
-}  # fmt: skip
+SPEC = Path(__file__).parents[2] / "specs" / "empiar-10028.yaml"
 # One value per parameter that is neither its default nor the one the other tests use.
 OTHER = {
     "number_of_classes": 3, "iterations": 7, "tau2_fudge": 2.5, "particle_diameter_angstrom": 181.5,
@@ -64,10 +60,13 @@ def argv(asked: StageRequest) -> list[str]:
 
 
 def test_the_canonical_job_comes_out_to_the_letter(tmp_path: Path) -> None:
+    """The parameters in the benchmark file give the published options in the published order."""
+    spec = yaml.safe_load(SPEC.read_text())
+    assert spec["canonical_command"].split() == CANONICAL.split()
     asked = StageRequest(
         stage="class3d",
         kind="class3d",
-        parameters=CANONICAL_PARAMETERS,
+        parameters=spec["stages"][0]["parameters"],
         inputs={"particles": tmp_path / "shiny_2sets.star", "reference": tmp_path / "emd_2660.map"},
         output_dir=tmp_path / "class3d",
         seed=17,
