@@ -164,9 +164,9 @@ def _fine_chunk(
         probability[i], evidence[i] = post.max_probability, post.log_evidence
     matrices = grid.matrices[rows]
     matrices[turned] = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)) @ matrices[turned]
-    norm = poses.norm[index]
-    if not model.cross_correlation:
-        norm = norm / model.preparation.average_norm * (2.0 * residual).clamp(min=0.0).sqrt()
+    # a first reference may be in any grey scale: nothing is subtracted before that is known
+    left = prepared.shell_power.sum(dim=1).double() if model.cross_correlation else residual
+    norm = poses.norm[index] / model.preparation.average_norm * (2.0 * left).clamp(min=0.0).sqrt()
     state = Poses(
         euler_deg=matrix_to_euler(matrices),
         origin_px=prepared.whole_origin + grid.shifts[shift],

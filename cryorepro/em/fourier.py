@@ -71,10 +71,15 @@ def half_plane(box_px: int, max_radius: int) -> HalfPlane:
     squared = kx**2 + ky**2
     keep = (squared <= max_radius**2) & ((kx > 0) | (ky > 0))
     kx, ky, squared = kx[keep], ky[keep], squared[keep]
-    shell = torch.round(squared.double().sqrt()).long()
+    shell = nearest_shell(squared.double().sqrt())
     order = torch.argsort(shell, stable=True)
     kx, ky, shell = kx[order], ky[order], shell[order]
     return HalfPlane(box_px, kx, ky, shell, (ky % box_px) * (box_px // 2 + 1) + kx)
+
+
+def nearest_shell(radius: Tensor) -> Tensor:
+    """Shell of each distance from the origin; halves go up, as in RELION (torch.round takes them to even)."""
+    return torch.floor(radius + 0.5).long()
 
 
 def image_coefficients(images: Tensor, plane: HalfPlane) -> Tensor:
@@ -105,7 +110,7 @@ def shell_pixel_counts(box_px: int) -> Tensor:
 def _shells_of_rfft2(box_px: int, device: torch.device) -> tuple[Tensor, Tensor]:
     ky = torch.fft.fftfreq(box_px, 1.0 / box_px, device=device, dtype=torch.float64)[:, None]
     kx = torch.arange(box_px // 2 + 1, device=device, dtype=torch.float64)[None]
-    shell = torch.round((kx**2 + ky**2).sqrt()).long()
+    shell = nearest_shell((kx**2 + ky**2).sqrt())
     counted = (shell <= box_px // 2) & ((kx > 0) | (ky >= 0))
     return shell.flatten(), counted.flatten()
 
@@ -155,7 +160,7 @@ def grid_shells(radius: int, padding: int = PADDING) -> tuple[Tensor, Tensor]:
     axis = torch.arange(-radius, radius + 1)
     half = torch.arange(radius + 1)
     squared = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + half[None, None] ** 2
-    return squared, torch.round(squared.double().sqrt() / padding).long()
+    return squared, nearest_shell(squared.double().sqrt() / padding)
 
 
 def trilinear_attenuation(box_px: int, padding: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from cryorepro.em.errors import InputError
+
 Result = TypeVar("Result")
 
 _PR_SET_PDEATHSIG = 1
@@ -47,7 +49,7 @@ def map_in_order(task: Callable[[int], Result], count: int, workers: int) -> Ite
     With one worker (or one task) everything runs in this process.
 
     Raises:
-        WorkerError: a task raised in a worker, or a worker died.
+        WorkerError: a task raised in a worker, or a worker died. An InputError comes through as it is.
     """
     if workers <= 1 or count <= 1:
         with single_threaded():
@@ -89,6 +91,8 @@ def _collect(connections: list[Connection], count: int) -> Iterator[Any]:
             except EOFError:
                 open_ends.remove(connection)
                 continue
+            if isinstance(failure, InputError):
+                raise failure
             if failure is not None:
                 raise WorkerError(failure)
             waiting[index] = result
@@ -108,6 +112,9 @@ def _work(task: Callable[[int], Any], count: int, counter: Any, sending: Connect
             return
         try:
             sending.send((index, None, task(index)))
+        except InputError as error:
+            sending.send((index, error, None))
+            return
         except Exception:  # noqa: BLE001 - whatever it was, the parent raises it
             sending.send((index, traceback.format_exc(), None))
             return

@@ -1,0 +1,64 @@
+"""The first estimate of the noise: the mean power of the masked images, less that of their average."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryorepro.em.fourier import image_shell_power, shell_pixel_counts
+from cryorepro.em.imageset import ImageSet, Poses
+from cryorepro.em.masks import mask_images
+from cryorepro.em.parallel import map_in_order
+from cryorepro.em.preparation import shift_whole_pixels
+
+_CHUNK = 250
+_FLOOR = 1e-3
+
+
+def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, limit_per_group: int = 1000) -> Tensor:
+    """Noise variance per component ``[groups, box / 2 + 1]`` float64, as RELION starts from.
+
+    Uses the first ``limit_per_group`` particles of every noise group. Where the average image outweighs the
+    mean power of a group's images the value of the shell before is taken.
+    """
+    chosen = _first_of_each_group(images, limit_per_group)
+    shells = images.box_px // 2 + 1
+
+    def task(number: int) -> tuple[np.ndarray, np.ndarray]:
+        index = chosen[number * _CHUNK : (number + 1) * _CHUNK]
+        shift = poses.origin_px[index].round().long()
+        masked = mask_images(shift_whole_pixels(images.read(index), shift), mask)
+        power = torch.zeros(images.noise_groups, shells, dtype=torch.float64)
+        power.index_add_(0, images.noise_group[index], image_shell_power(masked).double())
+        return power.numpy(), masked.sum(dim=0, dtype=torch.float64).numpy()
+
+    power = torch.zeros(images.noise_groups, shells, dtype=torch.float64)
+    average = torch.zeros(images.box_px, images.box_px, dtype=torch.float64)
+    for of_groups, total in map_in_order(task, -(-chosen.shape[0] // _CHUNK), workers):
+        power += torch.from_numpy(of_groups)
+        average += torch.from_numpy(total)
+    pixels = 2.0 * shell_pixel_counts(images.box_px).double()
+    members = torch.bincount(images.noise_group[chosen], minlength=images.noise_groups).double()
+    signal = image_shell_power((average / chosen.shape[0])[None])[0] / pixels
+    mean = power / members.clamp(min=1.0)[:, None] / pixels
+    return positive_spectra(mean - signal, mean)
+
+
+def positive_spectra(spectra: Tensor, scale: Tensor) -> Tensor:
+    """``spectra [g, s]`` with values that are not well above zero replaced by their neighbour's.
+
+    ``scale`` is what each value is measured against. The origin, which no likelihood uses, takes shell 1's value.
+    """
+    out = spectra.clone()
+    for shell in range(1, out.shape[1]):
+        poor = out[:, shell] <= _FLOOR * scale[:, shell]
+        before = out[:, shell - 1] if shell > 1 else scale[:, shell]
+        out[:, shell] = torch.where(poor, before, out[:, shell])
+    out[:, 0] = torch.where(out[:, 0] <= 0.0, out[:, 1], out[:, 0])
+    return out
+
+
+def _first_of_each_group(images: ImageSet, limit: int) -> Tensor:
+    picked = [(images.noise_group == group).nonzero()[:, 0][:limit] for group in range(images.noise_groups)]
+    return torch.cat(picked)
