@@ -53,17 +53,13 @@ class BlobModel:
         images *= centre_shift(box_px)
         return images
 
-    def volume(
-        self, box_px: int, pixel_size_angstrom: float, low_pass_angstrom: float | None = None
-    ) -> Floats:
+    def volume(self, box_px: int, pixel_size_angstrom: float, low_pass_angstrom: float | None = None) -> Floats:
         """The map, float64 [z, y, x]; its sum along z is exactly the projection at the identity.
 
         `low_pass_angstrom` multiplies the transform by a raised cosine, two shells wide, around it.
         """
         damping = self._damping(box_px, pixel_size_angstrom)
-        x, y, z = (
-            _phases(self.centres_angstrom[:, i], box_px, pixel_size_angstrom) * damping for i in range(3)
-        )
+        x, y, z = (_phases(self.centres_angstrom[:, i], box_px, pixel_size_angstrom) * damping for i in range(3))
         x *= self.masses[:, None]
         half = np.concatenate([_outer_sums(y, x * z[:, k : k + 1]) for k in range(box_px // 2 + 1)])
         mirrored = np.concatenate([_outer_sums(y, x * np.conj(z[:, k : k + 1])) for k in range(box_px // 2)])

@@ -124,9 +124,7 @@ def signal_scale(models: Sequence[BlobModel], views: Views, imaging: Imaging) ->
 def noise_amplitude(imaging: Imaging) -> Floats:
     """Filter [box, box // 2 + 1] that turns white noise into coloured noise of unit variance."""
     kx, ky = signed_frequencies(imaging.box_px, imaging.pixel_size_angstrom)
-    power = imaging.noise_floor + (1.0 - imaging.noise_floor) / (
-        1.0 + (kx**2 + ky**2) * imaging.noise_knee_angstrom**2
-    )
+    power = imaging.noise_floor + (1.0 - imaging.noise_floor) / (1.0 + (kx**2 + ky**2) * imaging.noise_knee_angstrom**2)
     multiplicity = np.full(power.shape, 2.0)  # every column but the first and the last stands for two
     multiplicity[:, [0, -1]] = 1.0
     amplitude: Floats = np.sqrt(power / ((power * multiplicity).sum() / imaging.box_px**2))

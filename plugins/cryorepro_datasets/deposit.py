@@ -43,9 +43,7 @@ def prepare_full(request: DataRequest) -> PreparedData:
     parameters, star, particles, stack = _open(request)
     names = _link_stacks(stack, request.directory)
     table = particles.with_box(BOX_PX).with_columns(rlnImageName=names)
-    return _finish(
-        request, parameters, star, table, f"all {ROWS} particles of EMPIAR-10028, from a local copy"
-    )
+    return _finish(request, parameters, star, table, f"all {ROWS} particles of EMPIAR-10028, from a local copy")
 
 
 def prepare_subset(request: DataRequest) -> PreparedData:
@@ -60,9 +58,7 @@ def prepare_subset(request: DataRequest) -> PreparedData:
     parameters, star, particles, stack = _open(request)
     count = parameters.particles
     if count > len(particles):
-        raise InputError(
-            f"empiar-10028: parameter particles: {count} exceeds the {len(particles)} of {star}."
-        )
+        raise InputError(f"empiar-10028: parameter particles: {count} exceeds the {len(particles)} of {star}.")
     rows = np.sort(random_stream(request.seed, "subset").choice(len(particles), size=count, replace=False))
     chunks = (stack.read(rows[i : i + _CHUNK]) for i in range(0, count, _CHUNK))
     write_stack_chunks(request.directory / "particles.mrcs", chunks, count, BOX_PX, PIXEL_SIZE_ANGSTROM)
@@ -133,8 +129,7 @@ def _check_declared(particles: Particles, star: Path) -> None:
             )
         if abs(group.voltage_kv - VOLTAGE_KV) > 0.5:
             raise InputError(
-                f"{star}: rlnVoltage {group.voltage_kv:g} is not the {VOLTAGE_KV:g} kV "
-                "that EMPIAR-10028 declares."
+                f"{star}: rlnVoltage {group.voltage_kv:g} is not the {VOLTAGE_KV:g} kV that EMPIAR-10028 declares."
             )
 
 
@@ -165,10 +160,7 @@ def _finish(
         box_px=BOX_PX,
         pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
         voltage_kv=VOLTAGE_KV,
-        errata=[
-            AppliedErratum(id=e.id, file=e.file_name, evidence=e.evidence, action=e.action)
-            for e in table.errata
-        ],
+        errata=[AppliedErratum(id=e.id, file=e.file_name, evidence=e.evidence, action=e.action) for e in table.errata],
         origin=origin,
         parameters=recorded | {"particles": len(table)},
     )

@@ -35,9 +35,7 @@ def copy_reference(star: Path, given: Path | None, destination: Path, tier: str)
         _decompress(source, plain)
     try:
         if set(read_mrc_header(plain).shape) != {BOX_PX}:
-            raise InputError(
-                f"{source}: a box of {read_mrc_header(plain).shape} is not the particles' {BOX_PX}."
-            )
+            raise InputError(f"{source}: a box of {read_mrc_header(plain).shape} is not the particles' {BOX_PX}.")
         volume, pixel = read_map(plain)
     finally:
         if plain != source:

@@ -134,9 +134,7 @@ def _with_truth(table: Particles, views: Views) -> Particles:
     )
 
 
-def _write_maps(
-    request: DataRequest, parameters: TwinParameters, models: tuple[BlobModel, ...], scale: float
-) -> None:
+def _write_maps(request: DataRequest, parameters: TwinParameters, models: tuple[BlobModel, ...], scale: float) -> None:
     """Reference (the first conformer, low-passed) and truth, in the grey scale of the particles."""
     box, pixel = parameters.box_px, parameters.pixel_size_angstrom
     reference = scale * models[0].volume(box, pixel, parameters.reference_low_pass_angstrom)

@@ -82,9 +82,7 @@ def draw_sample(parameters: TwinParameters, ctf: CtfTable, seed: int) -> Sample:
         axis=1,
     )
     limit = parameters.shift_limit_px
-    shifts = (
-        random_stream(seed, "shifts").normal(0.0, parameters.shift_sigma_px, (count, 2)).clip(-limit, limit)
-    )
+    shifts = random_stream(seed, "shifts").normal(0.0, parameters.shift_sigma_px, (count, 2)).clip(-limit, limit)
     margin = _MICROGRAPH_PX // 20
     places = random_stream(seed, "coordinates").integers(margin, _MICROGRAPH_PX - margin, (count, 2))
     views = Views(

@@ -61,9 +61,7 @@ def _pixel_sizes(columns: Columns, n: int, source: str, defaults: Mapping[str, f
     detector_um = _numeric(columns, "rlnDetectorPixelSize", n, source, defaults)
     if not (magnification > 0).all():
         row = int(np.argmin(magnification > 0))
-        raise InputError(
-            f"{source}: rlnMagnification of particle {row + 1} is {magnification[row]}, not positive."
-        )
+        raise InputError(f"{source}: rlnMagnification of particle {row + 1} is {magnification[row]}, not positive.")
     # Rounded so that conditions equal to nine figures make one group whatever the arithmetic did.
     return np.round(detector_um * MICROMETRE_IN_ANGSTROM / magnification, 9)
 

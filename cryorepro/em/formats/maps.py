@@ -45,9 +45,7 @@ def read_map(path: Path | str, pixel_size_angstrom: float | None = None) -> tupl
     header = read_mrc_header(path)
     if math.prod(header.shape) * 4 > MAX_MAP_BYTES:
         raise InputError(f"{path}: a map of {header.shape} voxels is larger than this program reads.")
-    mapped = np.memmap(
-        header.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=header.shape
-    )
+    mapped = np.memmap(header.path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=header.shape)
     volume = np.array(mapped, dtype=np.float32)
     mapc, mapr, maps = header.axis_order
     stored = (maps, mapr, mapc)  # which of x=1, y=2, z=3 each stored axis is
@@ -61,9 +59,7 @@ def _voxel_size(path: Path | str, sizes: tuple[float, float, float]) -> float:
     if min(sizes) <= 0:
         raise InputError(f"{path}: the header has no voxel size.")
     if max(sizes) - min(sizes) > 1e-3 * min(sizes):
-        raise InputError(
-            f"{path}: voxels of {sizes[2]:g} x {sizes[1]:g} x {sizes[0]:g} Angstrom are not cubic."
-        )
+        raise InputError(f"{path}: voxels of {sizes[2]:g} x {sizes[1]:g} x {sizes[0]:g} Angstrom are not cubic.")
     # float32 headers: seven figures are all there is, so that 7.54 does not come back as 7.5399999.
     return float(f"{sizes[2]:.7g}")
 
@@ -83,9 +79,7 @@ def write_stack(
 
 def _write(path: Path, data: NDArray[np.floating], pixel_size_angstrom: float, space_group: int) -> None:
     if data.ndim != 3 or 0 in data.shape:
-        raise InputError(
-            f"{path}: data of shape {data.shape} cannot be written as MRC (three axes are needed)."
-        )
+        raise InputError(f"{path}: data of shape {data.shape} cannot be written as MRC (three axes are needed).")
     if not (math.isfinite(pixel_size_angstrom) and pixel_size_angstrom > 0):
         raise InputError(f"{path}: a pixel size of {pixel_size_angstrom} Angstrom cannot be written.")
     with atomic_writer(path) as stream:

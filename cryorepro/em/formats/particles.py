@@ -82,9 +82,7 @@ class Particles:
         """The one pixel size of all groups. Raises InputError if they differ."""
         sizes = {group.pixel_size_angstrom for group in self.optics}
         if len(sizes) != 1:
-            raise InputError(
-                f"{self.source}: the optics groups have different rlnImagePixelSize: {sorted(sizes)}."
-            )
+            raise InputError(f"{self.source}: the optics groups have different rlnImagePixelSize: {sorted(sizes)}.")
         return sizes.pop()
 
     @property
@@ -220,9 +218,7 @@ def _check_values(particles: Particles, require_ctf: bool) -> None:
         particles.column(label)
     for label in _FINITE_LABELS:
         if label in particles.columns:
-            _check_finite(
-                particles, label, MAX_DEFOCUS_ANGSTROM if label.startswith("rlnDefocus") else np.inf
-            )
+            _check_finite(particles, label, MAX_DEFOCUS_ANGSTROM if label.startswith("rlnDefocus") else np.inf)
 
 
 def _check_finite(particles: Particles, label: str, limit: float) -> None:
@@ -230,6 +226,4 @@ def _check_finite(particles: Particles, label: str, limit: float) -> None:
     good = np.isfinite(values) & (np.abs(values) <= limit)
     if not good.all():
         row = int(np.argmin(good))
-        raise InputError(
-            f"{particles.source}: {label} of particle {row + 1} is {values[row]}, which is out of range."
-        )
+        raise InputError(f"{particles.source}: {label} of particle {row + 1} is {values[row]}, which is out of range.")

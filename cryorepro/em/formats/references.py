@@ -47,9 +47,7 @@ def split_reference(reference: str, source: str) -> tuple[int, str]:
     return int(number) - 1, name
 
 
-def resolve_images(
-    particles: Particles, root: Path | None = None, allowed_root: Path | None = None
-) -> ImageTable:
+def resolve_images(particles: Particles, root: Path | None = None, allowed_root: Path | None = None) -> ImageTable:
     """Find the stack of every particle.
 
     RELION's names are relative to its project, which holds the STAR file at some depth: without `root`, the

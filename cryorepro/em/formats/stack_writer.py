@@ -35,9 +35,7 @@ def write_stack_chunks(
         stream.write(bytes(HEADER_BYTES))
         for chunk in chunks:
             if chunk.shape[1:] != (box_px, box_px):
-                raise InputError(
-                    f"{path}: images of shape {chunk.shape[1:]} do not fit a stack of box {box_px}."
-                )
+                raise InputError(f"{path}: images of shape {chunk.shape[1:]} do not fit a stack of box {box_px}.")
             data = np.ascontiguousarray(chunk, dtype="<f4")
             wide = data.astype(np.float64)
             sums.append(float(wide.sum()))
@@ -51,6 +49,4 @@ def write_stack_chunks(
         deviation = math.sqrt(max(math.fsum(squares) / (count * box_px**2) - mean**2, 0.0))
         statistics = Statistics(lowest, highest, mean, deviation)
         stream.seek(0)
-        stream.write(
-            mrc_header((count, box_px, box_px), np.dtype("<f4"), pixel_size_angstrom, IMAGES, statistics)
-        )
+        stream.write(mrc_header((count, box_px, box_px), np.dtype("<f4"), pixel_size_angstrom, IMAGES, statistics))

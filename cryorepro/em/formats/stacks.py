@@ -41,16 +41,13 @@ class ParticleStack:
                 )
 
     @classmethod
-    def open(
-        cls, particles: Particles, root: Path | None = None, allowed_root: Path | None = None
-    ) -> ParticleStack:
+    def open(cls, particles: Particles, root: Path | None = None, allowed_root: Path | None = None) -> ParticleStack:
         """Resolve the image names of `particles` and open their stacks."""
         stack = cls(resolve_images(particles, root=root, allowed_root=allowed_root))
         for group in particles.optics:
             if group.box_px is not None and group.box_px != stack.box_px:
                 raise InputError(
-                    f"{particles.source}: rlnImageSize is {group.box_px} but the images are "
-                    f"{stack.box_px} pixels wide."
+                    f"{particles.source}: rlnImageSize is {group.box_px} but the images are {stack.box_px} pixels wide."
                 )
         return stack
 

@@ -58,8 +58,7 @@ class StarBlock:
         except ValueError:
             row = next(i for i, v in enumerate(values) if not _is_number(v))
             raise InputError(
-                f"{self.source}: {label} in row {row + 1} of data_{self.name} is not a number: "
-                f"{values[row][:40]!r}."
+                f"{self.source}: {label} in row {row + 1} of data_{self.name} is not a number: {values[row][:40]!r}."
             ) from None
 
     def integers(self, label: str) -> NDArray[np.int64]:
@@ -69,8 +68,7 @@ class StarBlock:
         if not whole.all():
             row = int(np.argmin(whole))
             raise InputError(
-                f"{self.source}: {label} in row {row + 1} of data_{self.name} is not a whole number: "
-                f"{numbers[row]}."
+                f"{self.source}: {label} in row {row + 1} of data_{self.name} is not a whole number: {numbers[row]}."
             )
         return numbers.astype(np.int64)
 

@@ -41,9 +41,7 @@ def check_rows(text: str, source: str) -> list[LoopLines]:
     """
     loops: list[LoopLines] = []
     block_name, labels = "", 0
-    state = (
-        "pairs"  # "pairs" before any loop_, "labels" after it, "rows" from the first row, "ended" by a blank
-    )
+    state = "pairs"  # "pairs" before any loop_, "labels" after it, "rows" from the first row, "ended" by a blank
     for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
         if state == "rows" and line and line[0] not in "#_d":  # the common case first: 100,000 rows of it
@@ -61,9 +59,7 @@ def check_rows(text: str, source: str) -> list[LoopLines]:
         elif line[0] == "_":
             state = _check_pair(line, number, source)
         elif state == "ended":
-            raise InputError(
-                f"{source}: line {number} follows a blank line, which ends the table data_{block_name}."
-            )
+            raise InputError(f"{source}: line {number} follows a blank line, which ends the table data_{block_name}.")
         else:
             if state != "rows":
                 loops.append(LoopLines(block_name, labels if state == "labels" else 0, []))
@@ -74,9 +70,7 @@ def check_rows(text: str, source: str) -> list[LoopLines]:
 
 def _check_pair(line: str, number: int, source: str) -> str:
     if len(split_tokens(line)) != 2:
-        raise InputError(
-            f"{source}: line {number} should hold one label and one value, but reads {line[:60]!r}."
-        )
+        raise InputError(f"{source}: line {number} should hold one label and one value, but reads {line[:60]!r}.")
     return "pairs"
 
 

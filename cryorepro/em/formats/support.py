@@ -32,9 +32,7 @@ def check_supported(particles: Particles, *, beam_tilt: bool = False) -> None:
             raise InputError(f"{particles.source}: helical segments ({label}) are not supported.")
     for group in particles.optics:
         for problem in _problems(group, beam_tilt):
-            raise InputError(
-                f"{particles.source}: optics group {group.group} has {problem}, which is not supported."
-            )
+            raise InputError(f"{particles.source}: optics group {group.group} has {problem}, which is not supported.")
 
 
 def _problems(group: OpticsGroup, beam_tilt: bool) -> Iterator[str]:
