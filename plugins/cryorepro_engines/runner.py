@@ -11,7 +11,6 @@ from pathlib import Path
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles
-from cryorepro.em.formats.references import resolve_images
 from cryorepro.em.formats.relion_job import (
     IncompleteJob,
     JobReport,
@@ -19,8 +18,8 @@ from cryorepro.em.formats.relion_job import (
     inspect_refine3d,
     latest_progress,
 )
-from cryorepro.em.formats.relion_model import count_particles
 from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
+from cryorepro.em.formats.stack_links import find_root, link_stacks
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
 from cryorepro.model.stages import Class3DParameters
 from cryorepro_engines.programs._main import THREAD_VARIABLES
@@ -133,23 +132,22 @@ def _inspect(request: StageRequest) -> JobReport:
         return inspect_maskcreate(directory, box_px=_box(inputs["map"]))
     if request.kind == "postprocess":
         return inspect_postprocess(directory, box_px=_box(inputs["half1"]), masked="mask" in inputs)
-    rows = count_particles(inputs["particles"])
-    box_px = _particle_box(request)
+    particles = read_particles(inputs["particles"], require_ctf=False)
+    root, images = find_root(particles)
+    rows, box_px = len(particles), _box(images.paths[0])
     if request.kind == "refine3d":
-        return inspect_refine3d(directory, rows=rows, box_px=box_px)
-    parameters = Class3DParameters.model_validate(request.parameters)
-    return inspect_class3d(
-        directory,
-        number_of_iterations=parameters.iterations,
-        number_of_classes=parameters.number_of_classes,
-        rows=rows,
-        box_px=box_px,
-    )
-
-
-def _particle_box(request: StageRequest) -> int:
-    images = resolve_images(read_particles(request.inputs["particles"], require_ctf=False))
-    return _box(images.paths[0])
+        report = inspect_refine3d(directory, rows=rows, box_px=box_px)
+    else:
+        parameters = Class3DParameters.model_validate(request.parameters)
+        report = inspect_class3d(
+            directory,
+            number_of_iterations=parameters.iterations,
+            number_of_classes=parameters.number_of_classes,
+            rows=rows,
+            box_px=box_px,
+        )
+    link_stacks(directory / report.outputs["particles"], root)
+    return report
 
 
 def _box(path: Path) -> int:

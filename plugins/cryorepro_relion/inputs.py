@@ -9,15 +9,14 @@ import numpy as np
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mrc import MrcHeader, read_mrc_header
-from cryorepro.em.formats.particles import Particles, read_particles
-from cryorepro.em.formats.references import ImageTable, resolve_images
+from cryorepro.em.formats.particles import read_particles
+from cryorepro.em.formats.stack_links import find_root
 from cryorepro.em.formats.stacks import ParticleStack
 from cryorepro.em.formats.star import read_star
 from cryorepro.model.stage import StageRequest
 
 PIXEL_SIZE_TOLERANCE_ANGSTROM = 1e-3
 """RELION 3.1.3 refuses a reference whose pixel size differs by more (seen by trying)."""
-_PARENTS_TRIED = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def read_input(request: StageRequest, *, ctf: bool) -> ParticleInput:
     """
     star = request.inputs["particles"].absolute()
     particles = read_particles(star, require_ctf=ctf)
-    root, images = _resolve(particles, star)
+    root, images = find_root(particles)
     for path in images.paths:
         if read_mrc_header(path).dtype.itemsize == 2 and read_mrc_header(path).dtype.kind == "f":
             raise InputError(f"{path}: RELION 3.1 does not read half-precision stacks (MRC mode 12).")
@@ -128,14 +127,3 @@ def pixel_size(header: MrcHeader) -> float:
 def relion_name(path: Path) -> str:
     """A map's path as RELION wants it: ``.map`` needs ``:mrc`` after it, or it is read as SPIDER."""
     return f"{path.absolute()}:mrc" if path.suffix == ".map" else str(path.absolute())
-
-
-def _resolve(particles: Particles, star: Path) -> tuple[Path, ImageTable]:
-    for root in (star.parent, *star.parent.parents[:_PARENTS_TRIED]):
-        try:
-            return root, resolve_images(particles, root=root)
-        except InputError:
-            continue
-    # No one directory serves every name; say which stack is missing, as the readers do.
-    resolve_images(particles)
-    raise InputError(f"{star}: the image names are not all relative to one directory, as RELION needs them.")

@@ -9,11 +9,11 @@ from types import ModuleType
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.relion_job import IncompleteJob, JobReport, latest_progress
 from cryorepro.em.formats.relion_model import comparable_command, recorded_command
+from cryorepro.em.formats.stack_links import link_stacks
 from cryorepro.em.formats.star import read_star_text
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
 from cryorepro.model.stages import Class3DParameters
 from cryorepro_relion import class3d, inputs, maskcreate, postprocess, program, refine3d
-from cryorepro_relion.standalone import link_stacks
 
 STAGES: Mapping[str, ModuleType] = {
     "class3d": class3d,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -124,6 +125,22 @@ def test_a_continuation_is_preferred_to_what_it_replaced(job: Path) -> None:
     assert found is not None and found.prefix == "run_ct1" and found.continued
     report = inspect_class3d(job, number_of_iterations=2, number_of_classes=2, rows=PARTICLES, box_px=BOX)
     assert "resumed after iteration 1" in report.notes[0]
+
+
+def test_files_older_than_the_job_are_stale_in_whatever_order_an_iteration_is_written(job: Path) -> None:
+    for path in job.glob("run_it*"):
+        os.utime(path, (1000, 1000))
+    first, second = job / "run_it001_optimiser.star", job / "run_it002_optimiser.star"
+    for path, seconds in ((first, 1010), (second, 1020)):
+        os.utime(path, (seconds, seconds))  # written last of its iteration
+    assert last(job) == 2
+    for path in job.glob("run_it000*"):
+        path.unlink()
+    for path in job.glob("run_it002*"):
+        os.utime(path, (1020, 1020))
+    assert last(job) == 2
+    os.utime(job / "run_it002_data.star", (1009, 1009))
+    assert last(job) == 1
 
 
 def test_a_class_missing_from_the_files_is_no_iteration(job: Path) -> None:

@@ -90,15 +90,19 @@ def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool =
             found.append((int(match[3]), int(match[2] or -1), match[1]))
     for number, _, prefix in sorted(found, reverse=True):
         candidate = Iteration(directory, prefix, number, number_of_classes, split_halves)
-        if number > 0 and not missing_files(directory, prefix, candidate.files):
+        if number > 0 and not missing_files(directory, prefix, candidate.files, number):
             yield candidate
 
 
-def missing_files(directory: Path, prefix: str, paths: tuple[Path, ...]) -> list[Path]:
-    """Those of ``paths`` that are absent, empty, or older than the first optimiser file of ``prefix``."""
+def missing_files(directory: Path, prefix: str, paths: tuple[Path, ...], number: int | None = None) -> list[Path]:
+    """Those of ``paths`` that are absent, empty, or older than the first optimiser file of ``prefix``.
+
+    The first optimiser file says nothing of its own iteration, ``number``, which it may have been written after.
+    """
     # The lowest number is written first in every attempt, and rewritten when an attempt starts afresh.
     first = min(directory.glob(f"{prefix}_it[0-9][0-9][0-9]_optimiser.star"), default=None)
-    started_ns = first.stat().st_mtime_ns if first else 0
+    own = first is None or (number is not None and first.name.startswith(f"{prefix}_it{number:03d}_"))
+    started_ns = 0 if first is None or own else first.stat().st_mtime_ns
     return [path for path in paths if not _is_fresh(path, started_ns)]
 
 
