@@ -90,6 +90,15 @@ def test_a_damaged_last_iteration_is_not_built_on(job: Path, name: str, damage: 
         inspect_class3d(job, number_of_iterations=2, number_of_classes=2, rows=PARTICLES, box_px=BOX)
 
 
+@pytest.mark.parametrize("name", ["model.star", "sampling.star", "data.star"])
+def test_a_table_cut_short_between_rows_is_not_built_on(job: Path, name: str) -> None:
+    """A kill while RELION writes leaves a file that reads well and lacks its last rows."""
+    path = job / f"run_it002_{name}"
+    rows = path.read_text().rstrip().split("\n")
+    path.write_text("\n".join(rows[:-2]) + "\n")
+    assert last(job) == 1
+
+
 def test_figures_out_of_range_are_refused(job: Path) -> None:
     path = job / "run_it002_model.star"
     whole = path.read_text()

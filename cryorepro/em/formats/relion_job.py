@@ -29,6 +29,7 @@ from cryorepro.em.formats.relion_model import (
     read_model,
     read_optimiser,
 )
+from cryorepro.em.formats.star import read_star
 
 __all__ = [
     "IncompleteJob", "JobReport", "inspect_class3d", "inspect_refine3d", "last_iteration", "latest_progress",
@@ -61,10 +62,14 @@ class JobReport:
 def last_iteration(
     directory: Path, *, rows: int, box_px: int, number_of_classes: int = 1, split_halves: bool = False
 ) -> Iteration | None:
-    """The last iteration whose files are all there, readable and of the right size; None if there is none."""
+    """The last iteration that RELION can go on from: all files there, whole and of the right size.
+
+    None if there is no such iteration. A file that a kill cut short is found out by its last table.
+    """
     for iteration in iterations(directory, number_of_classes, split_halves):
         try:
             _verify(iteration, rows, box_px)
+            _check_directions(iteration)
         except IncompleteJob:
             continue
         return iteration
@@ -180,6 +185,20 @@ def _verify(iteration: Iteration, rows: int, box_px: int) -> tuple[OptimiserSumm
     for path in iteration.maps:
         check_map(path, box_px, models[0].pixel_size_angstrom)
     return optimiser, models
+
+
+def _check_directions(iteration: Iteration) -> None:
+    """The last table of a model has a prior for each direction, those of the last table of the sampling."""
+    path = iteration.path("sampling.star")
+    directions = readable(read_star, path).get("sampling_directions")
+    if directions is None:
+        raise IncompleteJob(f"{path.name}: the table data_sampling_directions is missing")
+    for model in iteration.models:
+        priors = readable(read_star, model)
+        for k in range(1, iteration.number_of_classes + 1):
+            prior = priors.get(f"model_pdf_orient_class_{k}")
+            if prior is None or prior.row_count != directions.row_count:
+                raise IncompleteJob(f"{model.name}: class {k} has no prior for each direction of {path.name}")
 
 
 def _check_rows(path: Path, rows: int) -> None:
