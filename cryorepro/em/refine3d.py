@@ -1,0 +1,272 @@
+"""Gold-standard refinement: two halves that never see each other beyond the coarsest shells.
+
+Every iteration runs the expectation step on each half with its own reference, joins the sums of the coarse
+shells, measures the FSC of the halves, and rebuilds each half with the signal prior that FSC gives.  See
+:mod:`cryorepro.em.refine_schedule` for when the search becomes finer and when it ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryorepro.em.assignment_accuracy import PARTICLES_USED, assignment_changes, estimate_accuracy
+from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.expectation import Expectation, expectation
+from cryorepro.em.fsc import crossing
+from cryorepro.em.half_sets import half_map_fsc, join_low_resolution, prior_from_fsc, unregularised
+from cryorepro.em.imageset import ImageSet, Poses
+from cryorepro.em.lowpass import lowpass_map
+from cryorepro.em.reconstruction import reconstruct, symmetrise
+from cryorepro.em.refine_schedule import Accuracy, Changes, Schedule
+from cryorepro.em.refine_state import (
+    HalfState,
+    RefineOptions,
+    estep_model,
+    flattened,
+    initial_noise,
+    particle_mask,
+    start_half,
+    updated,
+)
+from cryorepro.em.sampling import Sampling, make_sampling, next_perturbation
+from cryorepro.em.streams import random_stream
+
+_ORIGIN_DECIMALS = 9
+"""Shifts are kept to 1e-9 pixels, so that a state read back from a file is the same state."""
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Everything between two iterations: what resuming needs.
+
+    Attributes:
+        iteration: the last finished one.
+        halves: the two models.
+        half_of: ``[n]`` int64, 1 or 2.
+        poses: of all particles.
+        schedule: sampling, size and convergence.
+        perturbation: of the last sampling grid, in units of its step.
+        fsc: ``[box / 2 + 1]`` of the half maps.
+        resolution_shell: last shell whose signal outweighs the noise.
+        accuracy, changes: of the last iteration.
+    """
+
+    iteration: int
+    halves: tuple[HalfState, HalfState]
+    half_of: NDArray[np.int64]
+    poses: Poses
+    schedule: Schedule
+    perturbation: float
+    fsc: Tensor
+    resolution_shell: int
+    accuracy: Accuracy = Accuracy(math.inf, math.inf)
+    changes: Changes = Changes(math.inf, math.inf)
+
+
+@dataclass(frozen=True)
+class Final:
+    """The joined result of the last iteration.
+
+    ``halves`` are the unfiltered half maps, ``state`` the model of the joined map, whose ``reference`` it is.
+    """
+
+    state: HalfState
+    halves: tuple[Tensor, Tensor]
+    refinement: Refinement
+
+
+def start(
+    images: ImageSet,
+    poses: Poses,
+    reference: NDArray[np.floating],
+    half_of: NDArray[np.int64],
+    schedule: Schedule,
+    options: RefineOptions,
+    ini_high_angstrom: float,
+    offset_sigma_px: float,
+) -> Refinement:
+    """State before the first iteration: the reference low-passed, the noise measured on each half."""
+    pixel_size, box = images.pixel_size_angstrom, images.box_px
+    smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
+    smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options.flatten_solvent)
+    mask = particle_mask(images, options.particle_diameter_angstrom)
+    directions = int(_sampling(schedule, options, 0.0).pixels.shape[0])
+    states = [
+        start_half(
+            smooth, initial_noise(images, indices(half_of, half), mask), images.scale_groups, directions,
+            offset_sigma_px,
+        )
+        for half in (1, 2)
+    ]  # fmt: skip
+    shell = round(box * pixel_size / ini_high_angstrom)
+    return Refinement(
+        iteration=0,
+        halves=(states[0], states[1]),
+        half_of=half_of,
+        poses=poses,
+        schedule=schedule.resized(box, shell, 0.0, 0.0),
+        perturbation=0.0,
+        fsc=torch.zeros(box // 2 + 1, dtype=torch.float64),
+        resolution_shell=shell,
+    )
+
+
+def indices(half_of: NDArray[np.int64], half: int) -> Tensor:
+    """Positions ``[m]`` of the particles of one half."""
+    return torch.from_numpy(np.flatnonzero(half_of == half))
+
+
+def iterate(images: ImageSet, state: Refinement, options: RefineOptions, seed: int, workers: int) -> Refinement:
+    """One iteration of both halves."""
+    sampling = sampling_of(state, options, seed)
+    first = state.iteration == 0
+    halves, found, poses, last = _expect(images, state, options, sampling, seed, workers)
+    box, radius = images.box_px, state.schedule.radius
+    shared = math.ceil(box * images.pixel_size_angstrom / options.join_halves_angstrom)
+    grids = join_low_resolution(found[0].grids[0], found[1].grids[0], shared, options.padding)
+    grids = (_symmetrised(grids[0], options), _symmetrised(grids[1], options))
+    maps = [unregularised(grid, box, radius, options.padding) for grid in grids]
+    fsc = half_map_fsc(maps[0], maps[1], radius)
+    diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
+    rebuilt = [_rebuilt(s, g, fsc, radius, diameter_px, options) for s, g in zip(halves, grids, strict=True)]
+    changes = assignment_changes(state.poses, poses, options.symmetry)
+    accuracy = _accuracy(images, poses, last, state.half_of)
+    resolution = max(1, crossing(fsc.numpy(), 0.5).shell)
+    pmax = sum(half.mean_pmax for half in rebuilt) / 2.0
+    cross_correlation = first and options.firstiter_cc
+    schedule = state.schedule if cross_correlation else state.schedule.seen(resolution, changes)
+    resolution = state.resolution_shell if cross_correlation else resolution
+    advanced = schedule.advanced(accuracy, changes)
+    if advanced.healpix_order != state.schedule.healpix_order:
+        rebuilt = [_uniform_directions(half, advanced, options) for half in rebuilt]
+    at_limit = float(fsc[min(radius, box // 2) - 1])
+    return Refinement(
+        iteration=state.iteration + 1,
+        halves=(rebuilt[0], rebuilt[1]),
+        half_of=state.half_of,
+        poses=poses,
+        schedule=advanced.resized(box, resolution, 0.0 if cross_correlation else pmax, at_limit),
+        perturbation=sampling.perturbation,
+        fsc=fsc,
+        resolution_shell=resolution,
+        accuracy=accuracy,
+        changes=changes,
+    )
+
+
+def finish(images: ImageSet, state: Refinement, options: RefineOptions, seed: int, workers: int) -> Final:
+    """The last iteration: all shells to Nyquist, unfiltered half maps, then one map of all particles."""
+    box = images.box_px
+    state = replace(state, schedule=replace(state.schedule, radius=box // 2))
+    sampling = sampling_of(state, options, seed)
+    halves, found, poses, _ = _expect(images, state, options, sampling, seed, workers)
+    grids = [_symmetrised(part.grids[0], options) for part in found]
+    maps = [unregularised(grid, box, box // 2, options.padding) for grid in grids]
+    fsc = half_map_fsc(maps[0], maps[1], box // 2)
+    both = grids[0] + grids[1]
+    tau2 = prior_from_fsc(fsc, both, box, box // 2, whole=True, padding=options.padding)
+    joined = reconstruct(both, box, box // 2, tau2, 1.0, options.padding)
+    whole = replace(
+        halves[0],
+        reference=joined.volume.float(),
+        tau2=tau2,
+        ssnr=joined.data_vs_prior,
+        coverage=joined.coverage,
+        map_sigma2=joined.sigma2,
+        log_likelihood=sum(half.log_likelihood for half in halves),
+        mean_pmax=sum(half.mean_pmax for half in halves) / 2.0,
+    )
+    last = replace(
+        state,
+        iteration=state.iteration + 1,
+        poses=poses,
+        fsc=fsc,
+        resolution_shell=max(1, crossing(fsc.numpy(), 0.143).shell),
+        perturbation=sampling.perturbation,
+        changes=assignment_changes(state.poses, poses, options.symmetry),
+    )
+    return Final(whole, (maps[0].float(), maps[1].float()), last)
+
+
+def run(
+    images: ImageSet, state: Refinement, options: RefineOptions, seed: int, workers: int, maximum: int
+) -> Iterator[Refinement]:
+    """Yield the state after every iteration until convergence or ``maximum`` iterations."""
+    while not state.schedule.converged and state.iteration < maximum:
+        state = iterate(images, state, options, seed, workers)
+        yield state
+
+
+def sampling_of(state: Refinement, options: RefineOptions, seed: int) -> Sampling:
+    """The grid of the iteration after ``state``; its perturbation is drawn from the seed and the iteration."""
+    uniform = float(random_stream(seed, f"perturbation {state.iteration + 1}").random())
+    return _sampling(state.schedule, options, next_perturbation(state.perturbation, options.perturbation, uniform))
+
+
+def _sampling(schedule: Schedule, options: RefineOptions, perturbation: float) -> Sampling:
+    return make_sampling(
+        schedule.healpix_order,
+        schedule.oversampling,
+        schedule.offset_range_px,
+        schedule.offset_step_px,
+        perturbation,
+        options.symmetry,
+    )
+
+
+def _expect(
+    images: ImageSet, state: Refinement, options: RefineOptions, sampling: Sampling, seed: int, workers: int
+) -> tuple[list[HalfState], list[Expectation], Poses, EstepModel]:
+    first = state.iteration == 0
+    halves: list[HalfState] = []
+    found: list[Expectation] = []
+    poses = state.poses
+    for number, half in enumerate(state.halves, start=1):
+        fill = (seed * 1009 + state.iteration) % 2**31
+        model = estep_model(half, images, state.schedule, sampling, options, first, fill)
+        chosen = indices(state.half_of, number)
+        result = expectation(images, state.poses, model, workers, chosen)
+        poses = poses.updated(chosen, result.poses)
+        halves.append(updated(half, result, options, model.cross_correlation))
+        found.append(result)
+    if not options.norm:
+        poses = replace(poses, norm=torch.ones_like(poses.norm))
+    scale = 10.0**_ORIGIN_DECIMALS
+    return halves, found, replace(poses, origin_px=torch.round(poses.origin_px * scale) / scale), model
+
+
+def _symmetrised(grid: Tensor, options: RefineOptions) -> Tensor:
+    return symmetrise(grid, options.symmetry) if options.symmetry.shape[0] > 1 else grid
+
+
+def _rebuilt(
+    state: HalfState, grid: Tensor, fsc: Tensor, radius: int, diameter_px: float, options: RefineOptions
+) -> HalfState:
+    box = state.reference.shape[0]
+    tau2 = prior_from_fsc(fsc, grid, box, radius, whole=False, padding=options.padding)
+    made = reconstruct(grid, box, radius, tau2, 1.0, options.padding)
+    return replace(
+        state,
+        reference=flattened(made.volume, diameter_px, options.flatten_solvent),
+        tau2=tau2,
+        ssnr=made.data_vs_prior,
+        coverage=made.coverage,
+        map_sigma2=made.sigma2,
+    )
+
+
+def _accuracy(images: ImageSet, poses: Poses, model: EstepModel, half_of: NDArray[np.int64]) -> Accuracy:
+    """Estimated on the first particles of the half that ``model`` belongs to."""
+    return estimate_accuracy(images, poses, model, indices(half_of, 2)[:PARTICLES_USED])
+
+
+def _uniform_directions(half: HalfState, schedule: Schedule, options: RefineOptions) -> HalfState:
+    count = int(_sampling(schedule, options, 0.0).pixels.shape[0])
+    return replace(half, direction_prior=torch.full((count,), 1.0 / count, dtype=torch.float64))

@@ -1,0 +1,120 @@
+"""When a refinement looks finer, how many shells it uses, and when it has converged: RELION's rules.
+
+The facts are those of RELION's auto-refine (Scheres, J. Struct. Biol. 180 (2012) 519, section 2.6): the
+angular step is halved after an iteration without a gain in resolution and one without smaller changes in the
+assignments; it is fine enough below three quarters of the estimated angular accuracy; after that the same two
+conditions mean convergence, and one last iteration uses all data to Nyquist.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+FINEST_ORDER = 6
+_FINE_ENOUGH = 0.75
+_STALLED = 1
+_CHANGE_TOLERANCE = 1.03
+_GROWTH_SHELLS = 10
+_GROWTH_OF_HALF_BOX = 0.25
+_GOOD_PMAX, _GOOD_FSC = 0.1, 0.2
+_LARGEST_STEP_PX = 1.5
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Estimated errors of orientations in degrees and of shifts in pixels."""
+
+    rotation_deg: float
+    offset_px: float
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Mean change of the assignments in one iteration: degrees and pixels."""
+
+    rotation_deg: float
+    offset_px: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where a refinement stands between two iterations.
+
+    ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.
+    """
+
+    healpix_order: int
+    oversampling: int
+    offset_range_px: float
+    offset_step_px: float
+    radius: int
+    best_shell: int = 0
+    without_gain: int = 0
+    without_change: int = 0
+    smallest_rotation_deg: float = math.inf
+    smallest_offset_px: float = math.inf
+    fine_enough: bool = False
+    converged: bool = False
+
+    @property
+    def stalled(self) -> bool:
+        """Neither the resolution nor the assignments moved lately."""
+        return self.without_gain >= _STALLED and self.without_change >= _STALLED
+
+    @property
+    def fine_step_deg(self) -> float:
+        """Angular step after oversampling."""
+        return 60.0 / 2.0 ** (self.healpix_order + self.oversampling)
+
+    def seen(self, resolution_shell: int, changes: Changes) -> Schedule:
+        """Count what an iteration brought."""
+        gained = resolution_shell > self.best_shell
+        settled = (
+            _CHANGE_TOLERANCE * changes.rotation_deg >= self.smallest_rotation_deg
+            and _CHANGE_TOLERANCE * changes.offset_px >= self.smallest_offset_px
+        )
+        return replace(
+            self,
+            best_shell=max(self.best_shell, resolution_shell),
+            without_gain=0 if gained else self.without_gain + 1,
+            without_change=self.without_change + 1 if settled else 0,
+            smallest_rotation_deg=min(self.smallest_rotation_deg, changes.rotation_deg),
+            smallest_offset_px=min(self.smallest_offset_px, changes.offset_px),
+        )
+
+    def advanced(self, accuracy: Accuracy, changes: Changes) -> Schedule:
+        """Refine the sampling, or declare convergence, if the last iterations call for it."""
+        if not self.stalled:
+            return self
+        if self.fine_enough:
+            return replace(self, converged=True)
+        if self.fine_step_deg < _FINE_ENOUGH * accuracy.rotation_deg or self.healpix_order >= FINEST_ORDER:
+            return replace(self, fine_enough=True)
+        wanted = min(_LARGEST_STEP_PX, _FINE_ENOUGH * accuracy.offset_px) * 2.0**self.oversampling
+        step = min(self.offset_step_px, wanted)
+        reach = min(max(5.0 * changes.offset_px, 1.5 * step), self.offset_range_px)
+        return replace(
+            self,
+            healpix_order=self.healpix_order + 1,
+            offset_step_px=step,
+            offset_range_px=reach,
+            without_gain=0,
+            without_change=0,
+            smallest_rotation_deg=math.inf,
+            smallest_offset_px=math.inf,
+        )
+
+    def resized(self, box_px: int, resolution_shell: int, mean_pmax: float, fsc_at_limit: float) -> Schedule:
+        """Choose the shells of the next iteration."""
+        good = mean_pmax > _GOOD_PMAX and fsc_at_limit > _GOOD_FSC
+        growth = round(_GROWTH_OF_HALF_BOX * box_px / 2) if good else _GROWTH_SHELLS
+        return replace(self, radius=min(box_px // 2, resolution_shell + growth))
+
+
+def coarse_shell(
+    box_px: int, pixel_size_angstrom: float, step_deg: float, particle_diameter_angstrom: float, radius: int
+) -> int:
+    """Last shell the coarse pass needs: finer ones turn by more than the angular step can follow."""
+    resolvable = step_deg / 360.0 * math.pi * particle_diameter_angstrom / 1.2
+    return min(radius, math.ceil(box_px * pixel_size_angstrom / resolvable))
