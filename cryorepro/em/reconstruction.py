@@ -89,10 +89,23 @@ def symmetrise(data: Tensor, symmetry: Tensor) -> Tensor:
     flat = data.reshape(3, -1)
     total = torch.zeros(3, points.shape[0], dtype=data.dtype, device=data.device)
     for operator in symmetry.to(data):
-        total += _interpolate(flat, points @ operator.T, radius)
+        nearest = operator.round()
+        # the operators of cubic groups move grid points onto grid points: nothing to interpolate
+        exact = bool((operator - nearest).abs().max() < 1e-6)
+        total += _gather(flat, points @ nearest.T, radius) if exact else _interpolate(flat, points @ operator.T, radius)
     out = torch.zeros_like(data)
     out[:, inside] = total
     return out
+
+
+def _gather(flat: Tensor, points: Tensor, radius: int) -> Tensor:
+    """Values ``[3, p]`` at points that lie on the grid."""
+    sign = torch.where(points[:, 0] < 0, -1.0, 1.0).to(points.dtype)
+    x, y, z = (points * sign[:, None]).long().unbind(1)
+    side = 2 * radius + 1
+    values = flat[:, ((z + radius) * side + y + radius) * (radius + 1) + x]
+    values[1] *= sign
+    return values
 
 
 def _interpolate(flat: Tensor, points: Tensor, radius: int) -> Tensor:
@@ -130,17 +143,18 @@ def shell_noise(weight: Tensor, box_px: int, max_radius: int, padding: int = PAD
 
 
 def _shell_mean(values: Tensor, box_px: int, max_radius: int, padding: int) -> Tensor:
-    """Mean of a half grid over shells within ``max_radius``; points at kx > 0 stand for two."""
+    """Mean of a half grid over shells within ``max_radius``.
+
+    Every stored point counts once, as in RELION, so that spectra can be laid over its own.
+    """
     squared, shell = (t.to(values.device) for t in grid_shells(values.shape[-1] - 1, padding))
-    multiplicity = torch.full(values.shape, 2.0, dtype=torch.float64, device=values.device)
-    multiplicity[..., 0] = 1.0
     use = squared <= (padding * max_radius) ** 2
-    shell, multiplicity = shell[use], multiplicity[use]
+    shell = shell[use]
     size = box_px // 2 + 1
     total = torch.zeros(size, dtype=torch.float64, device=values.device)
     count = torch.zeros_like(total)
-    total.index_add_(0, shell, values[use].double() * multiplicity)
-    count.index_add_(0, shell, multiplicity)
+    total.index_add_(0, shell, values[use].double())
+    count.index_add_(0, shell, torch.ones(shell.shape, dtype=torch.float64, device=values.device))
     return total / count.clamp(min=1.0)
 
 
