@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.claim import Claim
+from cryorepro.model.claim_files import load_claim_file
 from cryorepro.model.shipped import shipped
-from cryorepro.model.strict_yaml import load_records
 
 
 def load_claims(directory: Path | None = None) -> dict[str, Claim]:
@@ -18,7 +18,7 @@ def load_claims(directory: Path | None = None) -> dict[str, Claim]:
     """
     found: dict[str, Claim] = {}
     for path in sorted((directory or shipped("registry") / "claims").glob("*.yaml")):
-        for claim in load_records(path, Claim):
+        for claim in load_claim_file(path):
             if claim.id in found:
                 raise InputError(f"{path}: claim id '{claim.id}' is used twice in the registry")
             found[claim.id] = claim

@@ -15,6 +15,7 @@ MAXIMUM_BYTES = 1_000_000
 MAXIMUM_DEPTH = 30
 
 R = TypeVar("R", bound=Record)
+Location = tuple[int | str, ...]
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -30,7 +31,7 @@ def load_record(path: Path, model: type[R]) -> R:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(_explain(path, node, error)) from error
+        raise InputError(explain(path, node, error)) from error
 
 
 def load_records(path: Path, model: type[R]) -> list[R]:
@@ -44,7 +45,7 @@ def load_records(path: Path, model: type[R]) -> list[R]:
         try:
             records.append(model.model_validate(item))
         except ValidationError as error:
-            raise InputError(_explain(path, node, error, (index,))) from error
+            raise InputError(explain(path, node, error, (index,))) from error
     return records
 
 
@@ -114,7 +115,8 @@ def _scalar(node: yaml.Node) -> Any:
     return constructor.construct_object(node)
 
 
-def _explain(path: Path, node: yaml.Node, error: ValidationError, prefix: tuple[int | str, ...] = ()) -> str:
+def explain(path: Path, node: yaml.Node, error: ValidationError, prefix: Location = ()) -> str:
+    """One sentence for the first field of ``error``, with its line; ``prefix`` says where in ``node`` the record is."""
     first = error.errors()[0]
     location = prefix + tuple(first["loc"])
     field = ".".join(str(part) for part in location) or "the record"
@@ -127,7 +129,7 @@ def _explain(path: Path, node: yaml.Node, error: ValidationError, prefix: tuple[
     return f"{path}:{_line(node, location)}: field '{field}': {message}{tail}"
 
 
-def _line(node: yaml.Node, location: tuple[int | str, ...]) -> int:
+def _line(node: yaml.Node, location: Location) -> int:
     line = node.start_mark.line
     for part in location:
         step: yaml.Node | None = None
