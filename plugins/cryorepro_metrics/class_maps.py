@@ -1,15 +1,17 @@
-"""Class maps held against a twin's true maps."""
+"""Class maps held against a twin's true maps, each in the frame its class ended up in."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from cryorepro.em.align import transform_map
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
 from cryorepro.em.fsc import crossing, fsc_curve
 from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
 from cryorepro_metrics.assignments import pair
+from cryorepro_metrics.frames import fit_frames
 
 THRESHOLD = 0.5
 
@@ -24,6 +26,7 @@ class MapTruthFsc:
             InputError: a class map is missing, or has another size than the truth.
         """
         pairing = pair(context.artifacts["particles"], context.truth["particles"])
+        frames = fit_frames(pairing).frames
         shells: dict[str, int] = {}
         curves: dict[str, list[float]] = {}
         for found, true in sorted(pairing.true_of_found.items()):
@@ -32,7 +35,12 @@ class MapTruthFsc:
                 raise InputError(f"map {role} (true {target}) is missing")
             first, _ = read_map(context.artifacts[role])
             second, _ = read_map(context.truth[target])
-            curve = fsc_curve(first.astype(np.float64), second.astype(np.float64))
+            frame = frames[found]
+            # V_found(v) = V_true(G v + u): the true map, turned by G^T and moved by -G^T u.
+            turned = frame.rotation.T
+            shift_px = -turned @ frame.shift_angstrom / context.data.pixel_size_angstrom
+            moved = transform_map(second.astype(np.float64), turned, shift_px)
+            curve = fsc_curve(first.astype(np.float64), moved)
             shells[role] = crossing(curve, THRESHOLD).shell
             curves[role] = [round(float(value), 5) for value in curve]
         mean = float(np.mean(list(shells.values())))
