@@ -10,7 +10,7 @@ import typer
 import cryorepro
 from cryorepro.cli.database import db_app
 from cryorepro.cli.look import compare_command, export_command, list_command, runs_command, show_command
-from cryorepro.cli.machine import fingerprint_command
+from cryorepro.cli.machine import fingerprint_app
 from cryorepro.cli.plugins import plugins_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
 from cryorepro.cli.spec import schema_command, validate_command
@@ -32,7 +32,7 @@ app.command("compare")(compare_command)
 app.command("export")(export_command)
 app.command("validate")(validate_command)
 app.command("schema")(schema_command)
-app.command("fingerprint")(fingerprint_command)
+app.add_typer(fingerprint_app, name="fingerprint")
 app.add_typer(db_app, name="db")
 app.add_typer(plugins_app, name="plugins")
 

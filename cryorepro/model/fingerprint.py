@@ -17,4 +17,5 @@ class ProbeResult(Record):
     status: Literal["ok", "failed"]
     seconds: float = Field(ge=0)
     error: str | None = None
+    parser: str | None = Field(None, description="version of what parsed the raw readings; these stay private")
     data: dict[str, Any] = Field(default_factory=dict)

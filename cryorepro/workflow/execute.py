@@ -8,8 +8,8 @@ from cryorepro.model.dataset import DataRequest
 from cryorepro.model.stage import StageFailure
 from cryorepro.store.home import Home
 from cryorepro.workflow.context import Context
-from cryorepro.workflow.files import sha256_of
-from cryorepro.workflow.fingerprint import take_fingerprint
+from cryorepro.workflow.files import sha256_of, write_json
+from cryorepro.workflow.fingerprint import take_with_raw
 from cryorepro.workflow.plan import PlannedStage, RunPlan
 from cryorepro.workflow.stage_run import StageRun
 
@@ -82,7 +82,10 @@ def _take_fingerprint(context: Context) -> None:
         return
     root = context.directory.root
     roles = {"input": context.plan.options.data_path or context.home.data, "scratch": root, "output": root}
-    probes = [probe.model_dump(mode="json") for probe in take_fingerprint(context.catalogue, roles)]
+    results, raw = take_with_raw(context.catalogue, roles)
+    context.directory.private_readings.parent.mkdir(mode=0o700, exist_ok=True)
+    write_json(context.directory.private_readings, raw)
+    probes = [probe.model_dump(mode="json") for probe in results]
     context.journal.append("fingerprint_recorded", {"probes": probes})
     context.say("fingerprint_recorded", probes=probes)
 

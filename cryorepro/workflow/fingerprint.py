@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from cryorepro.model.fingerprint import ProbeResult
 from cryorepro.plugins.catalogue import Catalogue, Registered
@@ -21,11 +22,19 @@ LARGEST_BYTES = 1_000_000
 def take_fingerprint(
     catalogue: Catalogue, roles: Mapping[str, Path], timeout_s: float = PROBE_TIMEOUT_S
 ) -> list[ProbeResult]:
-    """Run every probe of ``catalogue``, by name, in another process.
+    """Run every probe of ``catalogue``, by name, in another process; see :func:`take_with_raw`."""
+    return take_with_raw(catalogue, roles, timeout_s)[0]
+
+
+def take_with_raw(
+    catalogue: Catalogue, roles: Mapping[str, Path], timeout_s: float = PROBE_TIMEOUT_S
+) -> tuple[list[ProbeResult], dict[str, dict[str, Any]]]:
+    """The fingerprint, and each probe's raw readings with the version of what parsed them.
 
     A probe that raises, ends its process, takes longer than ``timeout_s`` seconds or gives what is not plain
-    JSON has status ``failed`` with the reason. Home directory, user and host name and the directories in
-    ``roles`` are replaced by placeholders in every text, whatever the probe.
+    JSON has status ``failed`` with the reason. In the fingerprint, home directory, user and host name and the
+    directories in ``roles`` are replaced by placeholders in every text, whatever the probe. Raw readings are as
+    read: they can name users, hosts and paths, and are for the eyes of this machine's owner only.
 
     Args:
         catalogue: whose probes to run.
@@ -37,7 +46,13 @@ def take_fingerprint(
     tasks = [{"entry": task_of(probe), "roles": places} for probe in probes]
     answers = run_isolated("cryorepro.workflow.probe_worker", tasks, timeout_s)
     redactor = Redactor.of_this_machine(places)
-    return [_result(probe, answer, redactor) for probe, answer in zip(probes, answers, strict=True)]
+    pairs = list(zip(probes, answers, strict=True))
+    raw = {
+        probe.name: {"parser": answer.value.get("parser"), "raw": answer.value["raw"]}
+        for probe, answer in pairs
+        if isinstance(answer.value, dict) and answer.value.get("raw")
+    }
+    return [_result(probe, answer, redactor) for probe, answer in pairs], raw
 
 
 def _result(probe: Registered[Probe], answer: Answer, redactor: Redactor) -> ProbeResult:
@@ -52,5 +67,6 @@ def _result(probe: Registered[Probe], answer: Answer, redactor: Redactor) -> Pro
         status="failed" if error else "ok",
         seconds=round(answer.seconds, 6),
         error=redactor.sentence(error) if error else None,
+        parser=None if answer.error else answer.value.get("parser"),
         data=redactor.value(data),
     )

@@ -35,6 +35,11 @@ class RunDirectory:
         return self.root / "heartbeat.json"
 
     @property
+    def private_readings(self) -> Path:
+        """Raw readings behind the fingerprint. They can name people, hosts and paths: never exported."""
+        return self.root / "private" / "raw-fingerprint.json"
+
+    @property
     def outcomes(self) -> Path:
         """Curves and pictures made while measuring."""
         return self.root / "outcomes"

@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
-from cryorepro_probes.kernel import cgroup_values, key_values, read, read_int
+from cryorepro_probes.kernel import Recorded, cgroup_values, key_values, read, read_int
 
 
-class CpuProbe:
+class CpuProbe(Recorded):
     """Processor model, flags, caches, usable cores, frequency policy, load."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -33,7 +33,11 @@ class CpuProbe:
             "cgroup_quota_cores": quota,
             "usable_cores": min(float(len(affinity)), quota if quota is not None else float("inf")),
             "numa_nodes": len(list((self.root / "sys/devices/system/node").glob("node[0-9]*"))) or None,
+            "numa": self._numa(),
             "smt_active": _flag(read(self.devices / "smt/active")),
+            "smt_control": read(self.devices / "smt/control"),
+            "isolated": read(self.devices / "isolated") or None,
+            "thermal_throttle_events": self._throttle_events(),
             "caches": self._caches(),
             "frequency": self._frequency(),
             "mitigations": self._mitigations(),
@@ -66,7 +70,22 @@ class CpuProbe:
 
     def _caches(self) -> list[dict[str, str | None]]:
         indices = sorted((self.devices / "cpu0/cache").glob("index[0-9]*"))
-        return [{part: read(index / part) for part in ("level", "type", "size")} for index in indices]
+        return [
+            {part: read(index / part) for part in ("level", "type", "size", "shared_cpu_list")} for index in indices
+        ]
+
+    def _numa(self) -> list[dict[str, Any]]:
+        """Nodes with their processors and their distance to every node, as the firmware tells it."""
+        nodes = sorted((self.root / "sys/devices/system/node").glob("node[0-9]*"), key=lambda path: int(path.name[4:]))
+        return [
+            {"index": int(node.name[4:]), "cpus": read(node / "cpulist"), "distances": read(node / "distance")}
+            for node in nodes
+        ]
+
+    def _throttle_events(self) -> int | None:
+        counts = [read_int(path) for path in self.devices.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
 
     def _frequency(self) -> dict[str, Any]:
         policies = sorted(self.devices.glob("cpu[0-9]*/cpufreq"))
@@ -76,6 +95,7 @@ class CpuProbe:
         return {
             "governors": sorted({text for policy in policies if (text := read(policy / "scaling_governor"))}),
             "driver": read(first / "scaling_driver"),
+            "energy_preference": read(first / "energy_performance_preference"),
             "minimum_khz": read_int(first / "cpuinfo_min_freq"),
             "maximum_khz": read_int(first / "cpuinfo_max_freq"),
             "boost": _flag(boost) if boost is not None else (None if no_turbo is None else no_turbo == "0"),

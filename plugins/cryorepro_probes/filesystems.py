@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cryorepro_probes.kernel import Recorded
 from cryorepro_probes.mounts import device_class, mount_of, mounts
 
 
-class FilesystemProbe:
+class FilesystemProbe(Recorded):
     """Type, mount options, device and space of the filesystem under each role."""
 
     def __init__(self, root: Path = Path("/")) -> None:

@@ -5,13 +5,40 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+LONGEST_RAW = 65_536
+"""Characters kept of one text in the raw record; /proc/cpuinfo repeats itself for every core."""
+
+_record: dict[str, str] = {}
+
+
+class Recorded:
+    """A probe whose raw readings are kept: what it read, word for word, and the version of what parsed it.
+
+    Raw readings can hold paths and identifiers. They stay in the run's private file and are never exported.
+    """
+
+    parser_version = "2"
+
+    def raw(self) -> dict[str, str]:
+        """What was read since the last call, by source."""
+        taken = dict(_record)
+        _record.clear()
+        return taken
+
+
+def keep(source: str, text: str) -> None:
+    """Add one raw reading to the record."""
+    _record[source] = text[:LONGEST_RAW]
+
 
 def read(path: Path) -> str | None:
     """Stripped text of a kernel file; None when it is absent or not readable."""
     try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
+        text = path.read_text(errors="replace").strip()
+    except (OSError, ValueError):
         return None
+    keep(str(path), text)
+    return text
 
 
 def read_int(path: Path) -> int | None:

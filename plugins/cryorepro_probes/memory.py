@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryorepro_probes.kernel import cgroup_values, key_values, read
+from cryorepro_probes.kernel import Recorded, cgroup_values, key_values, read
 
 _UNLIMITED = 2**60
 """Control groups of version 1 write a number near 2^63 for no limit."""
 
 
-class MemoryProbe:
+class MemoryProbe(Recorded):
     """Memory and swap in bytes, the control group's limit, huge page policy."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -34,10 +34,25 @@ class MemoryProbe:
             "swap_total_bytes": _bytes(info.get("SwapTotal")),
             "swap_free_bytes": _bytes(info.get("SwapFree")),
             "huge_pages_reserved": int(info.get("HugePages_Total", "0").split()[0]),
+            "huge_pages_free": int(info.get("HugePages_Free", "0").split()[0]),
+            "huge_page_bytes": _bytes(info.get("Hugepagesize")),
             "transparent_huge_pages": self._choice("sys/kernel/mm/transparent_hugepage/enabled"),
+            "transparent_huge_pages_defrag": self._choice("sys/kernel/mm/transparent_hugepage/defrag"),
+            "nodes": self._nodes(),
+            "zone_reclaim": read(self.root / "proc/sys/vm/zone_reclaim_mode"),
+            "overcommit": read(self.root / "proc/sys/vm/overcommit_memory"),
             "numa_balancing": read(self.root / "proc/sys/kernel/numa_balancing"),
             "swappiness": read(self.root / "proc/sys/vm/swappiness"),
         }
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        """Memory of each NUMA node."""
+        found = []
+        for node in sorted((self.root / "sys/devices/system/node").glob("node[0-9]*")):
+            sizes = dict(re.findall(r"(MemTotal|MemFree):\s+(\d+) kB", read(node / "meminfo") or ""))
+            total, free = (int(sizes[name]) * 1024 if name in sizes else None for name in ("MemTotal", "MemFree"))
+            found.append({"index": int(node.name[4:]), "total_bytes": total, "free_bytes": free})
+        return found
 
     def _limit(self) -> int | None:
         texts = cgroup_values(self.root, "memory", "memory.limit_in_bytes", "memory.max")
@@ -45,7 +60,7 @@ class MemoryProbe:
         return min(limits) if limits else None
 
     def _choice(self, path: str) -> str | None:
-        chosen = re.search(r"\[(\w+)\]", read(self.root / path) or "")
+        chosen = re.search(r"\[([\w+]+)\]", read(self.root / path) or "")
         return chosen[1] if chosen else None
 
 

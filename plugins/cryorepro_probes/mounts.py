@@ -73,6 +73,9 @@ def device_class(mount: Mount, root: Path = Path("/")) -> dict[str, object]:
         "model": read(disk / "device/model"),
         "scheduler": scheduler[1] if scheduler else None,
         "read_ahead_kb": read_int(disk / "queue/read_ahead_kb"),
+        "requests": read_int(disk / "queue/nr_requests"),
+        "logical_block_bytes": read_int(disk / "queue/logical_block_size"),
+        "write_cache": read(disk / "queue/write_cache"),
         "members": sorted({re.sub(r"\d+$", "", path.name) for path in (disk / "slaves").glob("*")}),
     }
 

@@ -21,7 +21,11 @@ _PROBES = {
     ),
     "pytorch": ("torch build and the settings that decide its threads and determinism", "pytorch:TorchProbe"),
     "relion": ("RELION and MPI programs on PATH with version and digest", "relion:RelionProbe"),
-    "container": ("Signs of a container, and the control group version", "container:ContainerProbe"),
+    "libraries": ("BLAS, FFT, OpenMP and CUDA libraries with their digests", "libraries:LibrariesProbe"),
+    "session": ("Locale, UTC offset and the clock's discipline", "session:SessionProbe"),
+    "cloud": ("Virtual machine, cloud and instance type", "cloud:CloudProbe"),
+    "cryosparc": ("CryoSPARC master and worker on PATH with their versions", "cryosparc:CryosparcProbe"),
+    "container": ("Signs of a container, its image, and the control group version", "container:ContainerProbe"),
     "slurm": ("The shape of the Slurm allocation, by allow-list", "slurm:SlurmProbe"),
 }
 

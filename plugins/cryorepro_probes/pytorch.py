@@ -25,10 +25,24 @@ class TorchProbe:
         """A variable whose value could hold a path is named, its value withheld."""
         return {
             "torch": _version("torch"),
+            "torch_build": _torch_build(),
             "numpy": _version("numpy"),
             "triton": _version("triton"),
             "environment": {name: shown(os.environ[name]) for name in _VARIABLES if name in os.environ},
         }
+
+
+def _torch_build() -> dict[str, str | None]:
+    """Commit, CUDA and ROCm of the build, read from torch's own version file without importing torch."""
+    try:
+        files = metadata.files("torch") or []
+    except metadata.PackageNotFoundError:
+        return {}
+    path = next((file.locate() for file in files if str(file) == "torch/version.py"), None)
+    text = Path(str(path)).read_text(errors="replace") if path and Path(str(path)).is_file() else ""
+    wanted = ("git_version", "cuda", "hip", "debug")
+    found = {name: re.search(rf"^{name}\b[^=]*= *'?([\w.+-]+)'?", text, re.MULTILINE) for name in wanted}
+    return {name: match[1] if match and match[1] != "None" else None for name, match in found.items()}
 
 
 def shown(value: str) -> str:

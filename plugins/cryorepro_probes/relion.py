@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cryorepro_probes.kernel import Recorded, keep
+
 _PROGRAMS = (
     "relion_refine", "relion_refine_mpi", "relion_mask_create", "relion_postprocess", "relion_reconstruct",
 )  # fmt: skip
 _TIMEOUT_S = 10.0
 
 
-class RelionProbe:
+class RelionProbe(Recorded):
     """RELION on PATH, or its absence; the MPI launcher."""
 
     def measure(self, roles: Mapping[str, Path]) -> dict[str, Any]:
@@ -49,7 +51,9 @@ def output_of(program: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout + done.stderr if done.returncode == 0 else None
+    text = done.stdout + done.stderr
+    keep(f"{program} --version", text)
+    return text if done.returncode == 0 else None
 
 
 def digest(program: str) -> str | None:

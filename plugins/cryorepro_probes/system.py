@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryorepro_probes.kernel import key_values, read
+from cryorepro_probes.kernel import Recorded, key_values, read
 
 _LIMITS = {
     "open_files": resource.RLIMIT_NOFILE,
@@ -18,7 +18,7 @@ _LIMITS = {
 }
 
 
-class SystemProbe:
+class SystemProbe(Recorded):
     """Kernel, distribution, C library, product names, clock source, limits."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -37,9 +37,7 @@ class SystemProbe:
             "hardware_vendor": self._product("sys_vendor"),
             "hardware_product": self._product("product_name"),
             "hypervisor": read(self.root / "sys/hypervisor/type"),
-            "clock_source": read(
-                self.root / "sys/devices/system/clocksource/clocksource0/current_clocksource"
-            ),
+            "clock_source": read(self.root / "sys/devices/system/clocksource/clocksource0/current_clocksource"),
             "aslr": read(self.root / "proc/sys/kernel/randomize_va_space"),
             "limits": {name: _soft(limit) for name, limit in _LIMITS.items()},
         }

@@ -76,6 +76,7 @@ def test_cpu_frequency_policy_caches_and_topology(tmp_path: Path) -> None:
             f"{cpu}/cpu0/cache/index0/level": "1\n",
             f"{cpu}/cpu0/cache/index0/type": "Data\n",
             f"{cpu}/cpu0/cache/index0/size": "32K\n",
+            f"{cpu}/cpu0/cache/index0/shared_cpu_list": "0-1\n",
             f"{cpu}/vulnerabilities/meltdown": "Mitigation: PTI\n",
             "sys/devices/system/node/node0/cpulist": "0",
             "sys/devices/system/node/node1/cpulist": "1",
@@ -89,7 +90,7 @@ def test_cpu_frequency_policy_caches_and_topology(tmp_path: Path) -> None:
     assert measured["frequency"]["boost"] is False
     assert measured["smt_active"] is True
     assert measured["numa_nodes"] == 2
-    assert measured["caches"] == [{"level": "1", "type": "Data", "size": "32K"}]
+    assert measured["caches"] == [{"level": "1", "type": "Data", "size": "32K", "shared_cpu_list": "0-1"}]
     assert measured["mitigations"] == {"meltdown": "Mitigation: PTI"}
 
 

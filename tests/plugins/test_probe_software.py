@@ -139,5 +139,5 @@ def test_system_leaves_out_serial_numbers(tmp_path: Path) -> None:
 def test_every_probe_is_registered_once_with_a_summary() -> None:
     probes = list(cryorepro_probes())
     assert all(isinstance(probe, Probe) for probe in probes)
-    wanted = "cpu memory system filesystems gpu python pytorch relion container slurm"
+    wanted = "cpu memory system filesystems gpu python pytorch libraries relion cryosparc container slurm session cloud"
     assert sorted(probe.name for probe in probes) == sorted(wanted.split())

@@ -130,7 +130,7 @@ def _timed(roles: dict[str, Path]) -> float:
     start = time.perf_counter()
     results = take_fingerprint(catalogue(list(cryorepro_probes())), roles)
     seconds = time.perf_counter() - start
-    assert [(row.status, row.error) for row in results] == [("ok", None)] * 10
+    assert [(row.status, row.error) for row in results] == [("ok", None)] * len(list(cryorepro_probes()))
     assert all(row.seconds > 0 and row.data for row in results)
     return seconds
 
@@ -163,7 +163,7 @@ def test_the_fingerprint_holds_no_user_host_or_path(tmp_path: Path) -> None:
     command, environment = [sys.executable, "-c", program], _environment(personal)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=run, check=True)
     results: list[dict[str, Any]] = json.loads(done.stdout)
-    assert [row["status"] for row in results] == ["ok"] * 10
+    assert [row["status"] for row in results] == ["ok"] * len(list(cryorepro_probes()))
     assert "zzsecret" not in done.stdout
     for words in (socket.gethostname(), getpass.getuser()):
         if len(words) > 4:
