@@ -16,7 +16,7 @@ from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import fourier_radius, multiply_fourier
 from cryorepro.em.lowpass import raised_cosine as cosine_profile
-from cryorepro.em.masks import soft_circle, soft_sphere
+from cryorepro.em.masks import raised_cosine, soft_circle, soft_sphere
 from cryorepro.em.maximisation import (
     ReconstructionPlan,
     reconstruct_classes,
@@ -38,6 +38,7 @@ from cryorepro.em.symmetry import symmetry_matrices
 _SIZE_INCREMENT_SHELLS = 10
 _LEAST_SHELL = 5
 _COARSE_KEEPSAFE = 1.2
+_PLAUSIBLE_SCALE = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,6 @@ def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DSta
     classes = settings.number_of_classes
     volumes = references.expand(classes, -1, -1, -1) if references.shape[0] == 1 else references
     volumes = torch.stack([_lowpassed(job, v) for v in volumes]).float()
-    if settings.flatten_solvent:
-        volumes = volumes * _solvent_mask(job)
-    volumes = torch.stack([_lowpassed(job, v) for v in volumes]).float()
     mask = soft_circle(images.box_px, job.mask_radius_px)
     shells = images.box_px // 2 + 1
     directions = _sampling(job, 0.0).pixels.shape[0]
@@ -119,7 +117,7 @@ def iterate(job: Class3DJob, state: Class3DState) -> Class3DState:
     model = _estep_model(job, state, projectors, _sampling(job, perturbation), radius, number)
     sums = expectation(job.images, state.poses, model, job.workers)
     if by_correlation:
-        tau2 = tau2 * signal_scale(sums, state.resolution_shell) ** 2
+        tau2 = _prior_of_first_reference(job, tau2, sums, state.resolution_shell)
     made = _reconstruct(job, sums, tau2, radius)
     if _is_seeding_by_correlation(job, number):
         made, tau2 = [made[0]] * len(made), tau2[:1].expand_as(tau2)
@@ -136,7 +134,7 @@ def image_radius(job: Class3DJob, state: Class3DState) -> int:
 
 
 def coarse_shell(job: Class3DJob, sampling: Sampling, radius: int) -> int:
-    """Last shell of the coarse pass: the resolution at which one angular step moves the particle's edge.
+    """Fourier radius of the coarse pass: where one angular step moves the particle's edge by a wave.
 
     RELION's rule, ml_optimiser.cpp updateImageSizeAndResolutionPointers.
     """
@@ -270,6 +268,23 @@ def _with_expected_resolution(job: Class3DJob, state: Class3DState) -> Class3DSt
     if settings.ini_high_angstrom is not None:
         shell = max(1, round(job.extent_angstrom / settings.ini_high_angstrom))
     return replace(state, tau2=tau2, data_vs_prior=data_vs_prior, resolution_shell=min(shell, radius))
+
+
+def _prior_of_first_reference(job: Class3DJob, tau2: Tensor, sums: Expectation, shell: int) -> Tensor:
+    """The prior of an iteration scored by cross-correlation.
+
+    It ends where the reference was filtered (seen in RELION's files: shell by shell, once more than the map),
+    and a reference in another grey scale than the images is brought to theirs. RELION has no such
+    safeguard; factors up to two, which poor poses explain, are left alone.
+    """
+    factor = signal_scale(sums, shell)
+    if not 1.0 / _PLAUSIBLE_SCALE < factor < _PLAUSIBLE_SCALE:
+        tau2 = tau2 * factor**2
+    limit = job.settings.ini_high_angstrom
+    if limit is None:
+        return tau2
+    edge = job.extent_angstrom / limit
+    return tau2 * raised_cosine((torch.arange(tau2.shape[1]).double() - edge + 1.0) / 2.0) ** 2
 
 
 def _lowpassed(job: Class3DJob, volume: Tensor) -> Tensor:

@@ -49,13 +49,18 @@ class Significant:
         rows: ``[m]`` int64 into the coarse grid's rows.
         turned: ``[m]`` bool, the 180-degree mate of the row is meant.
         shifts: ``[s]`` int64 coarse shifts.
-        samples: number of significant (orientation, shift) pairs.
+        pairs: ``[m, s]`` bool, which combinations are significant.
     """
 
     rows: Tensor
     turned: Tensor
     shifts: Tensor
-    samples: int
+    pairs: Tensor
+
+    @property
+    def samples(self) -> int:
+        """Number of significant (orientation, shift) pairs."""
+        return int(self.pairs.sum())
 
 
 def make_coarse_grid(model: EstepModel, workers: int) -> CoarseGrid:
@@ -138,7 +143,7 @@ def _significant(model: EstepModel, cross: Tensor, base: Tensor, grid: CoarseGri
     chosen = keep_fraction(weights, model.adaptive_fraction)
     rows, shifts = chosen.any(dim=1), chosen.any(dim=0).nonzero()[:, 0]
     where = (number[rows] + first_class) * grid.rows_per_class + row[rows]
-    return Significant(where, mate[rows] == 1, shifts, int(chosen.sum()))
+    return Significant(where, mate[rows] == 1, shifts, chosen[rows][:, shifts])
 
 
 def _best_only(cross: Tensor, base: Tensor, grid: CoarseGrid, first_class: int) -> Significant:
@@ -148,7 +153,7 @@ def _best_only(cross: Tensor, base: Tensor, grid: CoarseGrid, first_class: int) 
     mate, number, row = (int(i) for i in torch.unravel_index(torch.tensor(place), best.shape))
     shift = cross[mate, number, :, row].argmax().reshape(1)
     where = torch.tensor([(number + first_class) * grid.rows_per_class + row])
-    return Significant(where, torch.tensor([mate == 1]), shift, 1)
+    return Significant(where, torch.tensor([mate == 1]), shift, torch.ones(1, 1, dtype=torch.bool))
 
 
 def keep_fraction(weights: Tensor, fraction: float) -> Tensor:

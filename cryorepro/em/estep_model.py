@@ -27,7 +27,7 @@ class EstepModel:
         projectors: one per class, all for the same radius.
         sampling: the grid of orientations and shifts.
         preparation: how images are masked, normalised and cut to the half plane.
-        coarse_shell: last Fourier shell used in the coarse pass.
+        coarse_shell: Fourier radius of the coarse pass: pixels with ``|k| <= coarse_shell``.
         log_prior: ``[k, d]`` log of the probability of class and direction together (-inf: never).
         offset_sigma_px: deviation of the whole offset's Gaussian prior, centred on zero.
         scale: ``[scale groups]`` intensity of each group's signal.

@@ -38,7 +38,7 @@ TABLE_BYTES = 1 << 31
 """Fine slices held at once; more are made in several rounds over the chunks."""
 
 
-Packed = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], int]
+Packed = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def expectation(
 
     def first(number: int) -> list[Packed]:
         found = _coarse_chunk(images, poses, model, coarse, chunks[number])
-        return [(s.rows.numpy(), s.turned.numpy(), s.shifts.numpy(), s.samples) for s in found]
+        return [(s.rows.numpy(), s.turned.numpy(), s.shifts.numpy(), s.pairs.numpy()) for s in found]
 
     significant = [_unpack(found) for found in map_in_order(first, len(chunks), workers)]
     totals: Arrays = {}
@@ -117,10 +117,7 @@ def _coarse_chunk(
 
 
 def _unpack(found: list[Packed]) -> list[Significant]:
-    return [
-        Significant(torch.from_numpy(rows), torch.from_numpy(turned), torch.from_numpy(shifts), samples)
-        for rows, turned, shifts, samples in found
-    ]
+    return [Significant(*(torch.from_numpy(values) for values in parts)) for parts in found]
 
 
 def _rounds(significant: list[list[Significant]], model: EstepModel) -> list[tuple[list[int], Tensor]]:
@@ -159,13 +156,13 @@ def _fine_chunk(
         view = ParticleView(prepared, i, float(scale[i]), significant[i])
         post = posterior(model, grid, view)
         groups = int(images.noise_group[index[i]]), int(images.scale_group[index[i]])
-        residual[i] = sums.add(view, post, contribution(grid, view, post), *groups).sum()
+        residual[i] = sums.add(view, post, contribution(grid, view, post), *groups)[1:].sum()
         rows[i], turned[i], shift[i] = post.best_row, post.best_turned, post.best_shift
         probability[i], evidence[i] = post.max_probability, post.log_evidence
     matrices = grid.matrices[rows]
     matrices[turned] = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)) @ matrices[turned]
-    # a first reference may be in any grey scale: nothing is subtracted before that is known
-    left = prepared.shell_power.sum(dim=1).double() if model.cross_correlation else residual
+    # no model has the mean (shell 0); and what a first reference in any grey scale leaves is not known yet
+    left = prepared.shell_power[:, 1:].sum(dim=1).double() if model.cross_correlation else residual
     norm = poses.norm[index] / model.preparation.average_norm * (2.0 * left).clamp(min=0.0).sqrt()
     state = Poses(
         euler_deg=matrix_to_euler(matrices),

@@ -92,7 +92,14 @@ def _scores(
     slot = grid.slot_of[slots]
     prior = model.log_prior[grid.class_of[slot], grid.direction_of[slot]].float()
     offsets = model.log_offset_prior(images.whole_origin[row] + grid.shifts[shifts]).float()
-    return cross + offsets[:, None] + (prior.repeat_interleave(grid.children) - 0.5 * power)
+    scores = cross + offsets[:, None] + (prior.repeat_interleave(grid.children) - 0.5 * power)
+    return scores.masked_fill_(_insignificant(grid, view.coarse), -torch.inf)
+
+
+def _insignificant(grid: FineGrid, coarse: Significant) -> Tensor:
+    """``[s, q]`` fine combinations whose coarse parents are not a significant pair."""
+    per_shift = (~coarse.pairs.T).repeat_interleave(grid.shift_children, dim=0)
+    return per_shift.repeat_interleave(grid.children, dim=1)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cryorepro.em.conventions import PADDING, origin_index
 
 @dataclass(frozen=True)
 class HalfPlane:
-    """Pixels of the half plane within a radius, sorted by shell, so that a coarser set is a prefix.
+    """Pixels of the half plane within a radius, sorted by their distance, so that a coarser set is a prefix.
 
     Attributes:
         box_px: size of the images.
@@ -37,9 +37,9 @@ class HalfPlane:
         """Number of pixels."""
         return int(self.kx.shape[0])
 
-    def coarse_length(self, max_shell: int) -> int:
-        """How many leading pixels lie in shells up to ``max_shell``."""
-        return int((self.shell <= max_shell).sum())
+    def coarse_length(self, radius: int) -> int:
+        """How many leading pixels have ``|k| <= radius``."""
+        return int((self.kx**2 + self.ky**2 <= radius**2).sum())
 
     def prefix(self, length: int) -> HalfPlane:
         """The first ``length`` pixels."""
@@ -72,7 +72,7 @@ def half_plane(box_px: int, max_radius: int) -> HalfPlane:
     keep = (squared <= max_radius**2) & ((kx > 0) | (ky > 0))
     kx, ky, squared = kx[keep], ky[keep], squared[keep]
     shell = nearest_shell(squared.double().sqrt())
-    order = torch.argsort(shell, stable=True)
+    order = torch.argsort(squared, stable=True)
     kx, ky, shell = kx[order], ky[order], shell[order]
     return HalfPlane(box_px, kx, ky, shell, (ky % box_px) * (box_px // 2 + 1) + kx)
 
@@ -92,26 +92,29 @@ def image_coefficients(images: Tensor, plane: HalfPlane) -> Tensor:
     return centred
 
 
-def image_shell_power(images: Tensor) -> Tensor:
-    """``[b, box / 2 + 1]`` sums of ``|F|^2`` over the half plane's shells, Nyquist included."""
+def image_shell_power(images: Tensor, every_stored: bool = False) -> Tensor:
+    """``[b, box / 2 + 1]`` sums of ``|F|^2`` over the half plane's shells, Nyquist included.
+
+    ``every_stored`` sums what an ``rfft2`` stores, so that pairs on the line kx = 0 count twice.
+    """
     box = images.shape[-1]
     power = torch.fft.rfft2(images).abs().square() / float(box) ** 4
-    shell, counted = _shells_of_rfft2(box, images.device)
+    shell, counted = _shells_of_rfft2(box, images.device, every_stored)
     sums = torch.zeros(images.shape[0], box // 2 + 1, dtype=images.dtype, device=images.device)
     return sums.index_add_(1, shell[counted], power.flatten(1)[:, counted])
 
 
-def shell_pixel_counts(box_px: int) -> Tensor:
-    """``[box / 2 + 1]`` int64 number of half-plane pixels per shell, Nyquist row and column included."""
-    shell, counted = _shells_of_rfft2(box_px, torch.device("cpu"))
+def shell_pixel_counts(box_px: int, every_stored: bool = False) -> Tensor:
+    """``[box / 2 + 1]`` int64 number of pixels per shell that `image_shell_power` sums over."""
+    shell, counted = _shells_of_rfft2(box_px, torch.device("cpu"), every_stored)
     return torch.bincount(shell[counted], minlength=box_px // 2 + 1)
 
 
-def _shells_of_rfft2(box_px: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _shells_of_rfft2(box_px: int, device: torch.device, every_stored: bool) -> tuple[Tensor, Tensor]:
     ky = torch.fft.fftfreq(box_px, 1.0 / box_px, device=device, dtype=torch.float64)[:, None]
     kx = torch.arange(box_px // 2 + 1, device=device, dtype=torch.float64)[None]
     shell = nearest_shell((kx**2 + ky**2).sqrt())
-    counted = (shell <= box_px // 2) & ((kx > 0) | (ky >= 0))
+    counted = (shell <= box_px // 2) & ((kx > 0) | (ky >= 0) | every_stored)
     return shell.flatten(), counted.flatten()
 
 

@@ -19,8 +19,8 @@ _FLOOR = 1e-3
 def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, limit_per_group: int = 1000) -> Tensor:
     """Noise variance per component ``[groups, box / 2 + 1]`` float64, as RELION starts from.
 
-    Uses the first ``limit_per_group`` particles of every noise group. Where the average image outweighs the
-    mean power of a group's images the value of the shell before is taken.
+    Uses the first ``limit_per_group`` particles of every noise group, and every coefficient that is stored.
+    Where the average image outweighs the mean power of a group's images the value of the shell before is taken.
     """
     chosen = _first_of_each_group(images, limit_per_group)
     shells = images.box_px // 2 + 1
@@ -30,7 +30,7 @@ def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, li
         shift = poses.origin_px[index].round().long()
         masked = mask_images(shift_whole_pixels(images.read(index), shift), mask)
         power = torch.zeros(images.noise_groups, shells, dtype=torch.float64)
-        power.index_add_(0, images.noise_group[index], image_shell_power(masked).double())
+        power.index_add_(0, images.noise_group[index], image_shell_power(masked, every_stored=True).double())
         return power.numpy(), masked.sum(dim=0, dtype=torch.float64).numpy()
 
     power = torch.zeros(images.noise_groups, shells, dtype=torch.float64)
@@ -38,9 +38,9 @@ def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, li
     for of_groups, total in map_in_order(task, -(-chosen.shape[0] // _CHUNK), workers):
         power += torch.from_numpy(of_groups)
         average += torch.from_numpy(total)
-    pixels = 2.0 * shell_pixel_counts(images.box_px).double()
+    pixels = 2.0 * shell_pixel_counts(images.box_px, every_stored=True).double()
     members = torch.bincount(images.noise_group[chosen], minlength=images.noise_groups).double()
-    signal = image_shell_power((average / chosen.shape[0])[None])[0] / pixels
+    signal = image_shell_power((average / chosen.shape[0])[None], every_stored=True)[0] / pixels
     mean = power / members.clamp(min=1.0)[:, None] / pixels
     return positive_spectra(mean - signal, mean)
 
