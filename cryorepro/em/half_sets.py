@@ -15,7 +15,8 @@ from torch import Tensor
 from cryorepro.em.conventions import PADDING
 from cryorepro.em.fourier import grid_shells
 from cryorepro.em.fsc import fsc_curve
-from cryorepro.em.reconstruction import reconstruct, shell_noise
+from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes
+from cryorepro.em.reconstruction import shell_noise
 from cryorepro.em.streams import random_stream
 
 _SMALLEST_FSC, _LARGEST_FSC = 0.001, 0.999
@@ -43,10 +44,13 @@ def join_low_resolution(
     return torch.where(shared, mean, first), torch.where(shared, mean, second)
 
 
-def unregularised(data: Tensor, box_px: int, max_radius: int, padding: int = PADDING) -> Tensor:
-    """Map ``[n, n, n]`` of Hermitian sums without any prior, for FSC and as unfiltered half map."""
-    no_prior = torch.full((box_px // 2 + 1,), _NO_PRIOR, dtype=torch.float64)
-    return reconstruct(data, box_px, max_radius, no_prior, 1.0, padding).volume
+def unregularised(
+    grids: list[Tensor], box_px: int, max_radius: int, padding: int = PADDING, workers: int = 1
+) -> list[Tensor]:
+    """Maps ``[n, n, n]`` of Hermitian sums without any prior, for FSC and as unfiltered half maps."""
+    no_prior = torch.full((len(grids), box_px // 2 + 1), _NO_PRIOR, dtype=torch.float64)
+    plan = ReconstructionPlan(box_px, max_radius, 1.0, padding, None)
+    return [made.volume for made in reconstruct_classes(grids, no_prior, plan, workers)]
 
 
 def half_map_fsc(first: Tensor, second: Tensor, max_radius: int) -> Tensor:

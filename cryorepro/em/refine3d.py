@@ -23,6 +23,8 @@ from cryorepro.em.fsc import crossing
 from cryorepro.em.half_sets import half_map_fsc, join_low_resolution, prior_from_fsc, unregularised
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import lowpass_map
+from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes
+from cryorepro.em.noise import initial_noise
 from cryorepro.em.reconstruction import reconstruct, symmetrise
 from cryorepro.em.refine_schedule import Accuracy, Changes, Schedule
 from cryorepro.em.refine_state import (
@@ -30,7 +32,6 @@ from cryorepro.em.refine_state import (
     RefineOptions,
     estep_model,
     flattened,
-    initial_noise,
     particle_mask,
     start_half,
     updated,
@@ -91,24 +92,20 @@ def start(
     options: RefineOptions,
     ini_high_angstrom: float,
     offset_sigma_px: float,
+    workers: int,
 ) -> Refinement:
-    """State before the first iteration: the reference low-passed, the noise measured on each half."""
+    """State before the first iteration: the reference low-passed, the noise measured on the images."""
     pixel_size, box = images.pixel_size_angstrom, images.box_px
     smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
     smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options.flatten_solvent)
     mask = particle_mask(images, options.particle_diameter_angstrom)
     directions = int(_sampling(schedule, options, 0.0).pixels.shape[0])
-    states = [
-        start_half(
-            smooth, initial_noise(images, indices(half_of, half), mask), images.scale_groups, directions,
-            offset_sigma_px,
-        )
-        for half in (1, 2)
-    ]  # fmt: skip
+    noise = initial_noise(images, poses, mask, workers)
+    state = start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px)
     shell = round(box * pixel_size / ini_high_angstrom)
     return Refinement(
         iteration=0,
-        halves=(states[0], states[1]),
+        halves=(state, state),
         half_of=half_of,
         poses=poses,
         schedule=schedule.resized(box, shell, 0.0, 0.0),
@@ -131,11 +128,10 @@ def iterate(images: ImageSet, state: Refinement, options: RefineOptions, seed: i
     box, radius = images.box_px, state.schedule.radius
     shared = math.ceil(box * images.pixel_size_angstrom / options.join_halves_angstrom)
     grids = join_low_resolution(found[0].grids[0], found[1].grids[0], shared, options.padding)
-    grids = (_symmetrised(grids[0], options), _symmetrised(grids[1], options))
-    maps = [unregularised(grid, box, radius, options.padding) for grid in grids]
+    summed = [_symmetrised(grid, options) for grid in grids]
+    maps = unregularised(summed, box, radius, options.padding, workers)
     fsc = half_map_fsc(maps[0], maps[1], radius)
-    diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
-    rebuilt = [_rebuilt(s, g, fsc, radius, diameter_px, options) for s, g in zip(halves, grids, strict=True)]
+    rebuilt = _rebuilt(images, halves, summed, fsc, radius, options, workers)
     changes = assignment_changes(state.poses, poses, options.symmetry)
     accuracy = _accuracy(images, poses, last, state.half_of)
     resolution = max(1, crossing(fsc.numpy(), 0.5).shell)
@@ -168,7 +164,7 @@ def finish(images: ImageSet, state: Refinement, options: RefineOptions, seed: in
     sampling = sampling_of(state, options, seed)
     halves, found, poses, _ = _expect(images, state, options, sampling, seed, workers)
     grids = [_symmetrised(part.grids[0], options) for part in found]
-    maps = [unregularised(grid, box, box // 2, options.padding) for grid in grids]
+    maps = unregularised(grids, box, box // 2, options.padding, workers)
     fsc = half_map_fsc(maps[0], maps[1], box // 2)
     both = grids[0] + grids[1]
     tau2 = prior_from_fsc(fsc, both, box, box // 2, whole=True, padding=options.padding)
@@ -234,7 +230,8 @@ def _expect(
         chosen = indices(state.half_of, number)
         result = expectation(images, state.poses, model, workers, chosen)
         poses = poses.updated(chosen, result.poses)
-        halves.append(updated(half, result, options, model.cross_correlation))
+        members = torch.bincount(images.scale_group[chosen], minlength=images.scale_groups)
+        halves.append(updated(half, result, members, options, model.cross_correlation))
         found.append(result)
     if not options.norm:
         poses = replace(poses, norm=torch.ones_like(poses.norm))
@@ -247,19 +244,30 @@ def _symmetrised(grid: Tensor, options: RefineOptions) -> Tensor:
 
 
 def _rebuilt(
-    state: HalfState, grid: Tensor, fsc: Tensor, radius: int, diameter_px: float, options: RefineOptions
-) -> HalfState:
-    box = state.reference.shape[0]
-    tau2 = prior_from_fsc(fsc, grid, box, radius, whole=False, padding=options.padding)
-    made = reconstruct(grid, box, radius, tau2, 1.0, options.padding)
-    return replace(
-        state,
-        reference=flattened(made.volume, diameter_px, options.flatten_solvent),
-        tau2=tau2,
-        ssnr=made.data_vs_prior,
-        coverage=made.coverage,
-        map_sigma2=made.sigma2,
-    )
+    images: ImageSet,
+    halves: list[HalfState],
+    grids: list[Tensor],
+    fsc: Tensor,
+    radius: int,
+    options: RefineOptions,
+    workers: int,
+) -> list[HalfState]:
+    """Both halves with their new maps, regularised by the prior of their FSC."""
+    box, padding = images.box_px, options.padding
+    tau2 = torch.stack([prior_from_fsc(fsc, grid, box, radius, whole=False, padding=padding) for grid in grids])
+    made = reconstruct_classes(grids, tau2, ReconstructionPlan(box, radius, 1.0, padding, None), workers)
+    diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
+    return [
+        replace(
+            half,
+            reference=flattened(part.volume, diameter_px, options.flatten_solvent),
+            tau2=prior,
+            ssnr=part.data_vs_prior,
+            coverage=part.coverage,
+            map_sigma2=part.sigma2,
+        )
+        for half, part, prior in zip(halves, made, tau2, strict=True)
+    ]
 
 
 def _accuracy(images: ImageSet, poses: Poses, model: EstepModel, half_of: NDArray[np.int64]) -> Accuracy:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-FINEST_ORDER = 6
 _FINE_ENOUGH = 0.75
 _STALLED = 1
 _CHANGE_TOLERANCE = 1.03
@@ -41,7 +40,9 @@ class Changes:
 class Schedule:
     """Where a refinement stands between two iterations.
 
-    ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.
+    ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.  Every
+    orientation is searched in every iteration, so ``finest_order`` bounds the grid: beyond it local searches
+    would be due.
     """
 
     healpix_order: int
@@ -49,6 +50,7 @@ class Schedule:
     offset_range_px: float
     offset_step_px: float
     radius: int
+    finest_order: int
     best_shell: int = 0
     without_gain: int = 0
     without_change: int = 0
@@ -89,7 +91,7 @@ class Schedule:
             return self
         if self.fine_enough:
             return replace(self, converged=True)
-        if self.fine_step_deg < _FINE_ENOUGH * accuracy.rotation_deg or self.healpix_order >= FINEST_ORDER:
+        if self.fine_step_deg < _FINE_ENOUGH * accuracy.rotation_deg or self.healpix_order >= self.finest_order:
             return replace(self, fine_enough=True)
         wanted = min(_LARGEST_STEP_PX, _FINE_ENOUGH * accuracy.offset_px) * 2.0**self.oversampling
         step = min(self.offset_step_px, wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,20 +9,21 @@ from torch import Tensor
 
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation
-from cryorepro.em.fourier import half_plane, image_shell_power, shell_pixel_counts
+from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet
-from cryorepro.em.masks import mask_images, soft_circle, soft_sphere
+from cryorepro.em.masks import soft_circle, soft_sphere
+from cryorepro.em.maximisation import (
+    updated_directions,
+    updated_noise,
+    updated_offset_sigma_px,
+    updated_scales,
+)
 from cryorepro.em.preparation import Preparation
 from cryorepro.em.projection import Projector
 from cryorepro.em.refine_schedule import Schedule, coarse_shell
 from cryorepro.em.sampling import Sampling
 
-_UNIFORM_SHARE = 0.05
-"""Part of the direction prior that stays uniform: an empty direction must not be lost for good."""
 _SMALLEST_OFFSET_SIGMA_PX = 0.5
-_SCALE_FROM_SSNR = 3.0
-_SCALE_LIMITS = (0.2, 5.0)
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -98,25 +98,6 @@ def start_half(
     )
 
 
-def initial_noise(images: ImageSet, index: Tensor, mask: Tensor) -> Tensor:
-    """Noise spectra ``[groups, n / 2 + 1]``: mean power of the masked images minus that of their mean image."""
-    groups, shells = images.noise_groups, images.box_px // 2 + 1
-    power = torch.zeros(groups, shells, dtype=torch.float64)
-    total = torch.zeros(groups, images.box_px, images.box_px, dtype=torch.float64)
-    count = torch.zeros(groups, dtype=torch.float64)
-    for chunk in torch.split(index, _CHUNK):
-        pixels = mask_images(images.read(chunk), mask)
-        group = images.noise_group[chunk]
-        power.index_add_(0, group, image_shell_power(pixels).double())
-        total.index_add_(0, group, pixels.double())
-        count.index_add_(0, group, torch.ones(chunk.shape[0], dtype=torch.float64))
-    count = count.clamp(min=1.0)[:, None]
-    mean_image = image_shell_power(total / count[:, :, None])
-    noise = (power / count - mean_image) / (2.0 * shell_pixel_counts(images.box_px).double())
-    present = noise[noise > 0.0]
-    return noise.clamp(min=float(present.min()) if present.numel() else 1e-12)
-
-
 def particle_mask(images: ImageSet, diameter_angstrom: float) -> Tensor:
     """Soft circle ``[n, n]`` of the particle."""
     return soft_circle(images.box_px, diameter_angstrom / (2.0 * images.pixel_size_angstrom))
@@ -158,50 +139,32 @@ def estep_model(
     )
 
 
-def updated(state: HalfState, found: Expectation, options: RefineOptions, cross_correlation: bool) -> HalfState:
+def updated(
+    state: HalfState, found: Expectation, members: Tensor, options: RefineOptions, cross_correlation: bool
+) -> HalfState:
     """The noise, norms, scales and priors after an expectation step; the map is not touched.
+
+    ``members [scale groups]`` counts the particles of this half in each group.
 
     After a step by cross-correlation only the shifts' spread is believed: the grey scale is not settled yet.
     """
-    count = float(found.noise_count.sum())
-    sigma = math.sqrt(max(found.offset_power / (2.0 * count), _SMALLEST_OFFSET_SIGMA_PX**2))
-    directions = found.direction_weight[0] / found.direction_weight[0].sum()
-    uniform = 1.0 / directions.shape[0]
+    sigma = max(updated_offset_sigma_px(found), _SMALLEST_OFFSET_SIGMA_PX)
     state = replace(
         state,
         offset_sigma_px=state.offset_sigma_px if options.fix_offset_sigma else sigma,
-        direction_prior=(1.0 - _UNIFORM_SHARE) * directions + _UNIFORM_SHARE * uniform,
+        direction_prior=updated_directions(found)[0],
         log_likelihood=float(found.poses.log_likelihood.sum()),
         mean_pmax=float(found.poses.max_probability.mean()),
     )
     if cross_correlation:
         return state
-    box = state.reference.shape[0]
-    pixels = 2.0 * found.noise_count[:, None] * shell_pixel_counts(box).double()
-    measured = found.noise / pixels.clamp(min=1.0)
-    sigma2 = torch.where((measured > 0.0) & (found.noise_count[:, None] > 0), measured, state.sigma2)
+    scale = updated_scales(found, state.ssnr[None], members.double(), state.scale) if options.scale else state.scale
     return replace(
         state,
-        sigma2=sigma2,
+        sigma2=updated_noise(found, state.sigma2, state.reference.shape[0]),
         average_norm=float(found.poses.norm.mean()) if options.norm else 1.0,
-        scale=group_scales(found, state) if options.scale else state.scale,
+        scale=scale,
     )
-
-
-def group_scales(found: Expectation, state: HalfState) -> Tensor:
-    """Intensity of each group: its images' correlation with the model over the model's power, mean 1.
-
-    Only shells with a good signal count; values far from the median are drawn back to it.
-    """
-    reliable = state.ssnr > _SCALE_FROM_SSNR
-    product, power = found.signal_product[:, reliable].sum(dim=1), found.reference_power[:, reliable].sum(dim=1)
-    known = (product > 0.0) & (power > 0.0)
-    if not known.any():
-        return state.scale
-    scale = torch.where(known, product / power.clamp(min=1e-30), 1.0)
-    median = scale[known].median()
-    scale = torch.where(known, scale, median).clamp(_SCALE_LIMITS[0] * median, _SCALE_LIMITS[1] * median)
-    return scale / scale.mean()
 
 
 def flattened(volume: Tensor, diameter_px: float, flatten: bool) -> Tensor:

@@ -1,0 +1,165 @@
+"""Stage program: gold-standard refinement of two halves, RELION's files for every iteration and at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from cryorepro.em.errors import InputError
+from cryorepro.model.stage import StageRequest
+from cryorepro.model.stages import Refine3DParameters
+from cryorepro_engines.programs._main import parameters_of, run_program
+
+if TYPE_CHECKING:
+    from cryorepro.em.particle_images import ParticleImages
+    from cryorepro.em.refine3d import Refinement
+    from cryorepro.em.refine3d_files import Refine3DFiles
+    from cryorepro.em.refine_state import RefineOptions
+
+
+def work(request: StageRequest) -> None:
+    """Refine ``inputs.particles`` from ``inputs.reference``.
+
+    Raises:
+        InputError: an input is malformed, inputs do not fit each other, a parameter asks for what this
+            program does not do, or the device is not there.
+    """
+    import torch
+
+    from cryorepro.em.particle_images import open_particle_images
+    from cryorepro.em.refine3d import finish, run
+
+    # Parallel work is done by processes of one thread each: the same bits for any number of them.
+    torch.set_num_threads(1)
+    parameters = parameters_of(request, Refine3DParameters)
+    _check(request, parameters)
+    loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
+    options = _options(parameters)
+    files = _files(request, parameters, loaded)
+    state = _first_state(request, parameters, options, files, loaded)
+    images, seed, workers = loaded.images, request.seed, request.threads
+    started = time.monotonic()
+    for done in run(images, state, options, seed, workers, parameters.maximum_iterations):
+        state = done
+        files.write(state)
+        print(_line(files, state, parameters, time.monotonic() - started), flush=True)
+        started = time.monotonic()
+    final = finish(images, state, options, seed, workers)
+    files.write_final(final)
+    resolution = files.box_px * files.pixel_size_angstrom / final.refinement.resolution_shell
+    ended = "converged" if state.schedule.converged else "reached the maximum number of iterations"
+    print(
+        f"{ended} after iteration {state.iteration}; all particles joined: half-map FSC 0.143 at"
+        f" {resolution:.2f} A  {time.monotonic() - started:.1f} s",
+        flush=True,
+    )
+
+
+def _check(request: StageRequest, parameters: Refine3DParameters) -> None:
+    where = f"stage {request.stage}"
+    if request.device != "cpu":
+        raise InputError(f"{where}: device '{request.device}' is not supported by this program yet.")
+    if parameters.use_input_poses:
+        raise InputError(f"{where}: parameters: use_input_poses: this program starts from a reference only.")
+    if "reference" not in request.inputs:
+        raise InputError(f"{where}: inputs.reference is not given.")
+
+
+def _options(parameters: Refine3DParameters) -> RefineOptions:
+    import torch
+
+    from cryorepro.em.refine_state import RefineOptions
+    from cryorepro.em.symmetry import symmetry_matrices
+
+    return RefineOptions(
+        particle_diameter_angstrom=parameters.particle_diameter_angstrom,
+        symmetry=torch.from_numpy(symmetry_matrices(parameters.symmetry)),
+        perturbation=parameters.perturbation,
+        adaptive_fraction=parameters.adaptive_fraction,
+        padding=parameters.padding,
+        firstiter_cc=parameters.firstiter_cc,
+        correct_ctf=parameters.ctf,
+        ctf_corrected_reference=parameters.ctf_corrected_ref,
+        flatten_solvent=parameters.flatten_solvent,
+        zero_mask=parameters.zero_mask,
+        norm=parameters.norm,
+        scale=parameters.scale,
+        fix_offset_sigma=parameters.fix_offset_sigma,
+        join_halves_angstrom=parameters.low_resol_join_halves_angstrom,
+    )
+
+
+def _files(request: StageRequest, parameters: Refine3DParameters, loaded: ParticleImages) -> Refine3DFiles:
+    from cryorepro.em.refine3d_files import Refine3DFiles
+
+    return Refine3DFiles(
+        directory=request.output_dir,
+        particles=loaded.particles,
+        group_names=loaded.group_names,
+        noise_of_group=loaded.noise_of_group,
+        job=parameters.model_dump(mode="json"),
+        seed=request.seed,
+        box_px=loaded.images.box_px,
+        pixel_size_angstrom=loaded.images.pixel_size_angstrom,
+    )
+
+
+def _first_state(
+    request: StageRequest,
+    parameters: Refine3DParameters,
+    options: RefineOptions,
+    files: Refine3DFiles,
+    loaded: ParticleImages,
+) -> Refinement:
+    """The last complete iteration when resuming, else the start, which is written as iteration 0."""
+    from cryorepro.em.formats.relion_job import last_iteration
+    from cryorepro.em.half_sets import random_halves
+    from cryorepro.em.imageset import Poses
+    from cryorepro.em.particle_images import read_matching_map
+    from cryorepro.em.refine3d import start
+    from cryorepro.em.refine_schedule import Schedule
+
+    images = loaded.images
+    if request.resume:
+        last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, split_halves=True)
+        if last is not None:
+            print(f"resuming after iteration {last.number}", flush=True)
+            return files.read(last.number)
+    reference = read_matching_map(request.inputs["reference"], images.box_px, images.pixel_size_angstrom)
+    schedule = Schedule(
+        healpix_order=parameters.healpix_order,
+        oversampling=parameters.oversampling,
+        offset_range_px=parameters.offset_range_px,
+        offset_step_px=parameters.offset_step_px,
+        radius=images.box_px // 2,
+        # RELION searches locally from this order on; this program searches globally and stops before it
+        finest_order=max(parameters.healpix_order, parameters.auto_local_healpix_order - 1),
+    )
+    state = start(
+        images,
+        Poses.start(len(images)),
+        reference.numpy(),
+        random_halves(len(images), request.seed),
+        schedule,
+        options,
+        parameters.ini_high_angstrom,
+        parameters.offset_sigma_angstrom / images.pixel_size_angstrom,
+        request.threads,
+    )
+    files.begin(state)
+    return state
+
+
+def _line(files: Refine3DFiles, state: Refinement, parameters: Refine3DParameters, seconds: float) -> str:
+    """One line on an iteration, for people and logs."""
+    schedule = state.schedule
+    return (
+        f"iteration {state.iteration}/{parameters.maximum_iterations}  "
+        f"resolution {files.box_px * files.pixel_size_angstrom / state.resolution_shell:.2f} A  "
+        f"image size {2 * schedule.radius} px  angular step {schedule.fine_step_deg:.2f} deg  "
+        f"accuracy {state.accuracy.rotation_deg:.2f} deg  Pmax {state.halves[0].mean_pmax:.3f}  {seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    run_program(work)
