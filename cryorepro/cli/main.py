@@ -62,3 +62,7 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a full or failing disk, a file that may not be read
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"cryorepro: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,9 @@ _COLOUR = {
 def print_verdict(record: dict[str, Any], console: Console | None = None) -> None:
     """Print the verdicts of a run, what it took, and where it is."""
     out = console or Console()
+    if record["status"] == "failed":
+        _print_failure(out, record)
+        return
     checks = [verdict for verdict in record["verdicts"] if verdict["self_check"]]
     claims = [verdict for verdict in record["verdicts"] if not verdict["self_check"]]
     if checks:
@@ -70,12 +74,18 @@ def _print_reasons(out: Console, verdicts: list[dict[str, Any]]) -> None:
             out.print(f"  {verdict['outcome']}: {verdict['reason']}", markup=False, highlight=False)
 
 
+def _print_failure(out: Console, record: dict[str, Any]) -> None:
+    """One sentence on the error stream; nothing was measured that could be judged."""
+    print(f"cryorepro: {record['reason']}", file=sys.stderr)
+    out.print(
+        f"run {record['run']} is recorded as failed; cryorepro show {record['run']}", markup=False, highlight=False
+    )
+
+
 def _print_end(out: Console, record: dict[str, Any]) -> None:
     if record["status"] == "interrupted":
         out.print(f"interrupted; go on with: cryorepro resume {record['run']}", markup=False, highlight=False)
         return
-    if record["status"] == "failed":
-        out.print(f"run {record['run']} failed: {record['reason']}", markup=False, highlight=False, soft_wrap=True)
     attempts = len(record["attempts"])
     tail = f" over {attempts} attempts" if attempts > 1 else ""
     out.print(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cryorepro.workflow.files import read_json, write_json
 from cryorepro.workflow.history import History
 from cryorepro.workflow.plan import RunPlan
 from cryorepro.workflow.rundir import RunDirectory
+
+_ALMOST_NOTHING_BYTES = 65_536
 
 Listener = Callable[[str, dict[str, Any]], None]
 
@@ -67,19 +70,30 @@ class Context:
         if self.stopping and finished.exit_code != 0:
             raise Interrupted
         if not result.is_file():
-            raise StageFailure(*classify(finished, f"{module}: {last_sentence(directory)}"))
+            raise StageFailure(*classify(finished, f"{module}: {last_sentence(directory)}", directory))
         return read_json(result)
 
     def supervise(
-        self, name: str, command: StageCommand, directory: Path, deny: list[Path], tick: Callable[[], None]
+        self,
+        name: str,
+        command: StageCommand,
+        directory: Path,
+        deny: list[Path],
+        tick: Callable[[], None],
+        inputs: Sequence[Path] = (),
     ) -> Exit:
         """Run ``command`` through the executor until it ends."""
         lock = self.directory.lock(name)
-        return run_attempt(self.executor, command, directory, lock, deny, lambda: self.stopping, tick)
+        return run_attempt(self.executor, command, directory, lock, deny, lambda: self.stopping, tick, inputs)
 
 
-def classify(finished: Exit, sentence: str) -> tuple[FailureClass, str]:
-    """What kind of failure an exit is: signals are the machine's doing, exit code 2 is the input's."""
+def classify(finished: Exit, sentence: str, directory: Path) -> tuple[FailureClass, str]:
+    """What kind of failure an exit is: signals are the machine's doing, exit code 2 is the input's.
+
+    ``directory`` tells whether the disk is full, which programs report in their own words or not at all.
+    """
+    if "No space left" in sentence or _is_full(directory):
+        return "resource", f"No space left on device; last words: {sentence}"
     if finished.signal == 9:
         return "resource", f"killed by signal 9 (out of memory, or by hand); last words: {sentence}"
     if finished.signal is not None:
@@ -88,6 +102,9 @@ def classify(finished: Exit, sentence: str) -> tuple[FailureClass, str]:
         return "data", sentence
     if finished.exit_code == 127:
         return "setup", sentence
-    if "No space left" in sentence:
-        return "resource", sentence
     return "runtime", f"exit code {finished.exit_code}: {sentence}"
+
+
+def _is_full(directory: Path) -> bool:
+    space = os.statvfs(directory)
+    return space.f_bavail * space.f_frsize < _ALMOST_NOTHING_BYTES

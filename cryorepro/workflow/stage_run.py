@@ -17,6 +17,7 @@ from cryorepro.workflow.context import Context, Interrupted, classify
 from cryorepro.workflow.files import describe
 from cryorepro.workflow.lineage import check_outputs
 from cryorepro.workflow.plan import PlannedStage, stage_seed
+from cryorepro.workflow.timeline.stage import cool, keep, watched_files
 
 PROGRESS_SECONDS = 1.0
 
@@ -33,6 +34,8 @@ class StageRun:
         self._directory = context.directory.stage(stage)
         self._attempt = context.directory.attempt(stage.name, self._number)
         self._inputs = self._find_inputs(data)
+        self._watched = watched_files(data, self._inputs, context.directory.root)
+        self._cold = context.plan.options.cache == "cold"
         self._started_at = context.history.first_started.get(stage.name, time.time())
 
     def run(self) -> None:
@@ -118,8 +121,11 @@ class StageRun:
                 seen[0] = progress
                 self._context.say("progress", stage=self._stage.name, **progress.model_dump())
 
+        if self._cold:
+            cool(self._watched)
+        denied = [self._context.home.truth]
         try:
-            return self._context.supervise(self._stage.name, command, self._attempt, [self._context.home.truth], tick)
+            return self._context.supervise(self._stage.name, command, self._attempt, denied, tick, self._watched)
         except InputError as error:
             self._fail(None, "extraction", str(error))
 
@@ -128,7 +134,7 @@ class StageRun:
             self._record_end(finished, "interrupted", "preempted", "asked to stop")
             raise Interrupted
         if finished.exit_code != 0:
-            self._fail(finished, *classify(finished, last_sentence(self._attempt)))
+            self._fail(finished, *classify(finished, last_sentence(self._attempt), self._attempt))
         try:
             with guarded(self._registered, "checking its outputs"):
                 return self._runner.collect(request, self._attempt / "log.txt")
@@ -145,6 +151,9 @@ class StageRun:
         self, finished: Exit | None, status: str, failure: FailureClass | None, message: str | None
     ) -> None:
         usage = {} if finished is None else {k: v for k, v in vars(finished).items() if k != "stopped"}
+        if finished is not None:
+            root, wall = self._context.directory.root, finished.wall_seconds
+            usage["timeline"] = keep(root, self._attempt, self._stage.name, self._number, wall, self._cold)
         event = {
             "stage": self._stage.name,
             "attempt": self._number,

@@ -167,7 +167,7 @@ def test_a_changed_output_stops_a_resume(cryorepro: Command, toy: Path) -> None:
     (run / "stages" / "01-sum" / "result.json").write_text("{}")
     done = cryorepro("resume", "latest")
     assert done.returncode == 6
-    assert "changed since it was recorded" in done.stdout
+    assert "changed since it was recorded" in done.stderr
 
 
 def test_eight_runs_at_once_lose_nothing(cryorepro: Command, toy: Path) -> None:

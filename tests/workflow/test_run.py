@@ -104,7 +104,7 @@ def test_stages_cannot_read_the_truth(cryorepro: Command, toy: Path) -> None:
 def test_data_that_do_not_fit_end_the_run_with_one_sentence(cryorepro: Command) -> None:
     done = cryorepro("reproduce", "toy", "--set", "data.fail=1")
     assert done.returncode == 2
-    assert "numbers.txt: field 'count' is missing" in done.stdout
+    assert "numbers.txt: field 'count' is missing" in done.stderr
 
 
 @pytest.mark.usefixtures("toy")
@@ -113,4 +113,4 @@ def test_a_prepared_file_that_changed_is_refused(cryorepro: Command, toy: Path) 
     next((toy / "data").rglob("numbers.txt")).write_text("1\n2\n")
     done = cryorepro("reproduce", "toy")
     assert done.returncode == 2
-    assert "changed since it was prepared" in done.stdout
+    assert "changed since it was prepared" in done.stderr
