@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TypeVar
 
-from cryorepro.em.errors import InputError
-from cryorepro.model.base import Record
 from cryorepro.model.hardware import Gpu, Instance, Storage
 from cryorepro.model.shipped import shipped
-from cryorepro.model.strict_yaml import load_records
-
-R = TypeVar("R", bound=Record)
+from cryorepro.model.strict_yaml import load_named
 
 
 @dataclass(frozen=True)
@@ -38,19 +32,10 @@ def load_machines(directory: Path | None = None) -> Machines:
     """
     root = directory or shipped("registry")
     return Machines(
-        instances=_named(root / "instances.yaml", Instance, lambda record: record.name),
-        gpus=_named(root / "gpus.yaml", Gpu, lambda record: record.name),
-        storage=_named(root / "storage.yaml", Storage, lambda record: record.name),
+        instances=load_named(root / "instances.yaml", Instance, lambda record: record.name),
+        gpus=load_named(root / "gpus.yaml", Gpu, lambda record: record.name),
+        storage=load_named(root / "storage.yaml", Storage, lambda record: record.name),
     )
-
-
-def _named(path: Path, model: type[R], name: Callable[[R], str]) -> dict[str, R]:
-    found: dict[str, R] = {}
-    for record in load_records(path, model):
-        if name(record) in found:
-            raise InputError(f"{path}: '{name(record)}' is listed twice")
-        found[name(record)] = record
-    return found
 
 
 def machine_problems(machines: Machines, today: date) -> list[str]:

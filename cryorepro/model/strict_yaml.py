@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,20 @@ def load_records(path: Path, model: type[R]) -> list[R]:
         except ValidationError as error:
             raise InputError(explain(path, node, error, (index,))) from error
     return records
+
+
+def load_named(path: Path, model: type[R], name: Callable[[R], str]) -> dict[str, R]:
+    """Read ``path`` as a list of records, each by its name.
+
+    Raises:
+        InputError: as :func:`load_record`, or a name is used twice.
+    """
+    found: dict[str, R] = {}
+    for record in load_records(path, model):
+        if name(record) in found:
+            raise InputError(f"{path}: '{name(record)}' is listed twice")
+        found[name(record)] = record
+    return found
 
 
 def compose(path: Path) -> yaml.Node:
