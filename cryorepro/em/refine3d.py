@@ -8,7 +8,7 @@ shells, measures the FSC of the halves, and rebuilds each half with the signal p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,7 +86,7 @@ class Final:
 def start(
     images: ImageSet,
     poses: Poses,
-    reference: NDArray[np.floating],
+    references: Sequence[NDArray[np.floating]],
     half_of: NDArray[np.int64],
     schedule: Schedule,
     options: RefineOptions,
@@ -94,18 +94,23 @@ def start(
     offset_sigma_px: float,
     workers: int,
 ) -> Refinement:
-    """State before the first iteration: the reference low-passed, the noise measured on the images."""
+    """State before the first iteration: references low-passed, the noise measured on the images.
+
+    ``references`` holds one map ``[n, n, n]`` for both halves, or one for each.
+    """
     pixel_size, box = images.pixel_size_angstrom, images.box_px
-    smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
-    smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options.flatten_solvent)
     mask = particle_mask(images, options.particle_diameter_angstrom)
     directions = int(_sampling(schedule, options, 0.0).pixels.shape[0])
     noise = initial_noise(images, poses, mask, workers)
-    state = start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px)
+    halves = []
+    for reference in references:
+        smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
+        smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options.flatten_solvent)
+        halves.append(start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px))
     shell = round(box * pixel_size / ini_high_angstrom)
     return Refinement(
         iteration=0,
-        halves=(state, state),
+        halves=(halves[0], halves[-1]),
         half_of=half_of,
         poses=poses,
         schedule=schedule.resized(box, shell, 0.0, 0.0),

@@ -44,7 +44,6 @@ class RefineOptions:
     scale: bool = True
     fix_offset_sigma: bool = False
     join_halves_angstrom: float = 40.0
-    use_input_poses: bool = False
 
 
 @dataclass(frozen=True)

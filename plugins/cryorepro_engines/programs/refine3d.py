@@ -11,6 +11,10 @@ from cryorepro.model.stages import Refine3DParameters
 from cryorepro_engines.programs._main import parameters_of, run_program
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cryorepro.em.imageset import Poses
     from cryorepro.em.particle_images import ParticleImages
     from cryorepro.em.refine3d import Refinement
     from cryorepro.em.refine3d_files import Refine3DFiles
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def work(request: StageRequest) -> None:
-    """Refine ``inputs.particles`` from ``inputs.reference``.
+    """Refine ``inputs.particles`` from ``inputs.reference``, or from the poses in their table.
+
+    With ``use_input_poses`` each half starts from the map its own poses give, unless a reference is given,
+    and the halves are those of rlnRandomSubset where the table has them.
 
     Raises:
         InputError: an input is malformed, inputs do not fit each other, a parameter asks for what this
@@ -59,9 +66,7 @@ def _check(request: StageRequest, parameters: Refine3DParameters) -> None:
     where = f"stage {request.stage}"
     if request.device != "cpu":
         raise InputError(f"{where}: device '{request.device}' is not supported by this program yet.")
-    if parameters.use_input_poses:
-        raise InputError(f"{where}: parameters: use_input_poses: this program starts from a reference only.")
-    if "reference" not in request.inputs:
+    if "reference" not in request.inputs and not parameters.use_input_poses:
         raise InputError(f"{where}: inputs.reference is not given.")
 
 
@@ -113,9 +118,6 @@ def _first_state(
 ) -> Refinement:
     """The last complete iteration when resuming, else the start, which is written as iteration 0."""
     from cryorepro.em.formats.relion_job import last_iteration
-    from cryorepro.em.half_sets import random_halves
-    from cryorepro.em.imageset import Poses
-    from cryorepro.em.particle_images import read_matching_map
     from cryorepro.em.refine3d import start
     from cryorepro.em.refine_schedule import Schedule
 
@@ -125,7 +127,6 @@ def _first_state(
         if last is not None:
             print(f"resuming after iteration {last.number}", flush=True)
             return files.read(last.number)
-    reference = read_matching_map(request.inputs["reference"], images.box_px, images.pixel_size_angstrom)
     schedule = Schedule(
         healpix_order=parameters.healpix_order,
         oversampling=parameters.oversampling,
@@ -135,11 +136,13 @@ def _first_state(
         # RELION searches locally from this order on; this program searches globally and stops before it
         finest_order=max(parameters.healpix_order, parameters.auto_local_healpix_order - 1),
     )
+    half_of = _halves(request, parameters, loaded)
+    poses = _poses(parameters, loaded)
     state = start(
         images,
-        Poses.start(len(images)),
-        reference.numpy(),
-        random_halves(len(images), request.seed),
+        poses,
+        _references(request, parameters, options, loaded, half_of, poses),
+        half_of,
         schedule,
         options,
         parameters.ini_high_angstrom,
@@ -148,6 +151,58 @@ def _first_state(
     )
     files.begin(state)
     return state
+
+
+def _poses(parameters: Refine3DParameters, loaded: ParticleImages) -> Poses:
+    from cryorepro.em.imageset import Poses
+
+    if not parameters.use_input_poses:
+        return Poses.start(len(loaded.images))
+    loaded.particles.column("rlnAngleRot")
+    return loaded.start_poses()
+
+
+def _halves(request: StageRequest, parameters: Refine3DParameters, loaded: ParticleImages) -> NDArray[np.int64]:
+    """Half of every particle: drawn from the seed, or the table's own where its poses are used."""
+    import numpy as np
+
+    from cryorepro.em.half_sets import random_halves
+
+    if not (parameters.use_input_poses and "rlnRandomSubset" in loaded.particles.columns):
+        return random_halves(len(loaded.images), request.seed)
+    halves = loaded.particles.column("rlnRandomSubset")
+    if set(np.unique(halves).tolist()) != {1, 2}:
+        raise InputError(f"{loaded.particles.source}: rlnRandomSubset must hold 1 and 2, and nothing else.")
+    return np.asarray(halves, dtype=np.int64)
+
+
+def _references(
+    request: StageRequest,
+    parameters: Refine3DParameters,
+    options: RefineOptions,
+    loaded: ParticleImages,
+    half_of: NDArray[np.int64],
+    poses: Poses,
+) -> list[NDArray[np.float32]]:
+    """The map given for both halves, or one of each half from its own poses."""
+    from cryorepro.em.half_sets import unregularised
+    from cryorepro.em.particle_images import read_matching_map
+    from cryorepro.em.pose_reconstruction import sums_from_poses
+    from cryorepro.em.refine3d import indices
+
+    images = loaded.images
+    box, pixel_size = images.box_px, images.pixel_size_angstrom
+    if "reference" in request.inputs:
+        return [read_matching_map(request.inputs["reference"], box, pixel_size).numpy()]
+    radius = min(box // 2, round(box * pixel_size / parameters.ini_high_angstrom) + 2)
+    grids = [
+        sums_from_poses(
+            images, poses, indices(half_of, half), radius, options.symmetry, options.padding, parameters.ctf
+        )
+        for half in (1, 2)
+    ]
+    maps = unregularised(grids, box, radius, options.padding, request.threads)
+    return [volume.float().numpy() for volume in maps]
 
 
 def _line(files: Refine3DFiles, state: Refinement, parameters: Refine3DParameters, seconds: float) -> str:
