@@ -16,8 +16,11 @@ from cryorepro.em.fine_pass import Contribution, ParticleView, Posterior
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.reconstruction import SliceAccumulator
 
-# Slices are summed per orientation before they are spread over the grid; so many are held at once.
-_ROWS_HELD = 4096
+# Slices are summed per orientation before they are spread over the grid. Spreading is the dear part when many
+# orientations matter, so as many are held as fit here: part of the definition of the result's last bits.
+_HELD_BYTES = 1 << 28
+_LEAST_ROWS_HELD = 4096
+_BYTES_PER_COEFFICIENT = 12
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -31,19 +34,20 @@ class SliceSums:
         self._rows: list[Tensor] = []
         self._held = 0
         pixels = len(model.plane)
-        self._numerator = torch.zeros(_ROWS_HELD, 2 * pixels)
-        self._weight = torch.zeros(_ROWS_HELD, pixels)
+        self._limit = max(_LEAST_ROWS_HELD, _HELD_BYTES // (_BYTES_PER_COEFFICIENT * pixels))
+        self._numerator = torch.zeros(self._limit, 2 * pixels)
+        self._weight = torch.zeros(self._limit, pixels)
         self.grids = [SliceAccumulator(p.max_radius, p.padding) for p in model.projectors]
 
     def add(self, rows: Tensor, part: Contribution) -> None:
-        """Add one particle's contribution at fine ``rows [q]`` (at most ``_ROWS_HELD`` at a time)."""
-        for start in range(0, rows.shape[0], _ROWS_HELD):
-            block = slice(start, start + _ROWS_HELD)
+        """Add one particle's contribution at fine ``rows [q]`` (as many at a time as are held)."""
+        for start in range(0, rows.shape[0], self._limit):
+            block = slice(start, start + self._limit)
             self._add_block(rows[block], part.numerator[block], part.weight[block])
 
     def _add_block(self, rows: Tensor, numerator: Tensor, weight: Tensor) -> None:
         fresh = torch.unique(rows[self._place[rows] < 0])
-        if self._held + fresh.shape[0] > _ROWS_HELD:
+        if self._held + fresh.shape[0] > self._limit:
             self.flush()
             fresh = torch.unique(rows)
         self._place[fresh] = torch.arange(self._held, self._held + fresh.shape[0])
