@@ -107,31 +107,47 @@ def _scores(
     The rest is what does not depend on the shift: minus the power term plus the log prior, or, for
     cross-correlation, the factor one over the norm of the slice.
     """
+    weight, inverse = _weights(model, grid, images, scale, block)
+    length, rows = weight.shape[1], grid.rows_per_class
+    left = (images.masked[block, :length] * (weight * inverse))[:, None] * grid.ramps
+    count, n_shifts = left.shape[:2]
+    added = torch.zeros(count * n_shifts, 1)
+    if not model.cross_correlation:
+        prior = model.log_offset_prior(images.whole_origin[block, None] + grid.shifts)
+        added = prior.float().reshape(-1, 1)
+    flat = left.reshape(-1, length)
+    real, imaginary = flat.real.contiguous(), flat.imag.contiguous()
+    crosses = torch.empty(2, len(classes), count * n_shifts, rows)
+    bases = torch.empty(len(classes), count, rows)
+    for place, number in enumerate(classes):
+        of_class = slice(number * rows, (number + 1) * rows)
+        even = torch.addmm(added, real, grid.table.real[of_class].T)
+        odd = imaginary @ grid.table.imaginary[of_class].T
+        torch.add(even, odd, out=crosses[0, place])
+        torch.sub(even, odd, out=crosses[1, place])
+        power = (weight**2 * inverse) @ grid.power[of_class].T
+        bases[place] = _without_shift(model, grid, power, number)
+    return crosses.reshape(2, len(classes), count, n_shifts, rows), bases
+
+
+def _weights(
+    model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor, block: slice
+) -> tuple[Tensor, Tensor]:
+    """What a slice is multiplied with (scaled CTF) and one over the noise variance, ``[b, n]`` each."""
     length = grid.table.real.shape[1]
+    inverse = images.inverse_sigma2[block, :length]
     weight = images.ctf[block, :length] * scale[block, None]
     if not model.score_with_ctf:
         weight = torch.ones_like(weight)
-    inverse = images.inverse_sigma2[block, :length]
-    inverse = torch.ones_like(inverse) if model.cross_correlation else inverse
-    left = (images.masked[block, :length] * (weight * inverse))[:, None] * grid.ramps
-    count, n_shifts = left.shape[:2]
-    prior = model.log_offset_prior(images.whole_origin[block, None] + grid.shifts).float()
-    prior = torch.zeros_like(prior) if model.cross_correlation else prior
-    flat, added = left.reshape(-1, length), prior.reshape(-1, 1)
-    rows = grid.rows_per_class
-    crosses, bases = [], []
-    for number in classes:
-        of_class = slice(number * rows, (number + 1) * rows)
-        even = torch.addmm(added, flat.real.contiguous(), grid.table.real[of_class].T)
-        odd = flat.imag.contiguous() @ grid.table.imaginary[of_class].T
-        crosses.append(torch.stack([even + odd, even - odd]).reshape(2, count, n_shifts, rows))
-        power = (weight**2 * inverse) @ grid.power[of_class].T
-        if model.cross_correlation:
-            bases.append(power.clamp(min=1e-30).rsqrt())
-        else:
-            by_direction = model.log_prior[number].float().repeat_interleave(grid.half_psi)
-            bases.append(by_direction - 0.5 * power)
-    return torch.stack(crosses, dim=1), torch.stack(bases)
+    return weight, torch.ones_like(inverse) if model.cross_correlation else inverse
+
+
+def _without_shift(model: EstepModel, grid: CoarseGrid, power: Tensor, number: int) -> Tensor:
+    """The part ``[b, r]`` of one class's scores that no shift changes, from the slices' power ``[b, r]``."""
+    if model.cross_correlation:
+        return power.clamp(min=1e-30).rsqrt()
+    by_direction = model.log_prior[number].float().repeat_interleave(grid.half_psi)
+    return by_direction - 0.5 * power
 
 
 def _significant(model: EstepModel, cross: Tensor, base: Tensor, grid: CoarseGrid, first_class: int) -> Significant:
