@@ -55,7 +55,8 @@ def show_command(
     as_json: Json = False,
 ) -> None:
     """A benchmark, or a run: stages, timings, outcomes, verdicts."""
-    from cryorepro.cli.tables import print_benchmark, print_dataset, print_run
+    from cryorepro.cli.dataset import print_dataset
+    from cryorepro.cli.tables import print_benchmark, print_run
     from cryorepro.compare.reproduce import find_spec
     from cryorepro.model.benchmark import Benchmark
     from cryorepro.model.registry import load_claims

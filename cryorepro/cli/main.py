@@ -8,12 +8,17 @@ from typing import Annotated
 import typer
 
 import cryorepro
+from cryorepro.cli.cite import cite_command
+from cryorepro.cli.claims import claims_app
+from cryorepro.cli.data import data_app
 from cryorepro.cli.database import db_app
+from cryorepro.cli.fetch import fetch_command
 from cryorepro.cli.look import compare_command, export_command, list_command, runs_command, show_command
 from cryorepro.cli.machine import fingerprint_app
 from cryorepro.cli.plugins import plugins_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
 from cryorepro.cli.spec import schema_command, validate_command
+from cryorepro.cli.timeline import timeline_command
 from cryorepro.em.errors import InputError
 from cryorepro.store.errors import StoreError
 
@@ -33,6 +38,11 @@ app.command("export")(export_command)
 app.command("validate")(validate_command)
 app.command("schema")(schema_command)
 app.add_typer(fingerprint_app, name="fingerprint")
+app.command("timeline")(timeline_command)
+app.command("cite")(cite_command)
+app.command("fetch")(fetch_command)
+app.add_typer(data_app, name="data")
+app.add_typer(claims_app, name="claims")
 app.add_typer(db_app, name="db")
 app.add_typer(plugins_app, name="plugins")
 

@@ -15,7 +15,6 @@ from cryorepro.compare.conditions import differing_conditions
 from cryorepro.compare.judge import claim_value, shown
 from cryorepro.model.benchmark import Benchmark, OutcomeSpec
 from cryorepro.model.claim import Claim
-from cryorepro.model.dataset import DatasetInfo
 
 
 def _plain(*columns: str, title: str) -> Table:
@@ -113,6 +112,9 @@ def _print_departures(out: Console, stages: Mapping[str, Any]) -> None:
     for name, stage in stages.items():
         for departure in stage.get("departures", []):
             out.print(f"  {name} departs from the published parameters: {departure}", markup=False, highlight=False)
+        for flag in stage.get("perturbed", []):
+            text = f"  {name} perturbed ({flag['reason']}): {flag['detail']}"
+            out.print(text, markup=False, highlight=False)
         for note in stage.get("notes", []):
             out.print(f"  {name}: {note}", markup=False, highlight=False)
 
@@ -162,23 +164,6 @@ def _print_outcome_spec(out: Console, outcome: OutcomeSpec) -> None:
         expected = "" if value is None else f"{value:g} "
         text = f"{label}: {expected}{direction}{tolerance.margin:g} {tolerance.unit}: {tolerance.reason}"
         out.print(Padding(escape(text), (0, 0, 0, 4)), highlight=False)
-
-
-def print_dataset(info: DatasetInfo) -> None:
-    """A dataset and its tiers."""
-    out = Console()
-    out.print(f"[bold]{info.name}[/bold]  {escape(info.title)}", highlight=False)
-    out.print(f"{info.sample}; {info.voltage_kv:g} kV, symmetry {info.symmetry}", markup=False, highlight=False)
-    table = _plain("tier", "particles", "box", "pixel", "size", "needs", "summary", title="TIERS")
-    for tier in info.tiers:
-        table.add_row(
-            tier.tier, f"{tier.particles:,}" if tier.particles else "-", str(tier.box_px or "-"),
-            f"{tier.pixel_size_angstrom:g} A" if tier.pixel_size_angstrom else "-", megabytes(tier.size_bytes),
-            escape(tier.needs or "-"), escape(tier.summary),
-        )  # fmt: skip
-    out.print(table)
-    for line in info.download:
-        out.print(line, markup=False, highlight=False)
 
 
 def print_comparison(comparison: Mapping[str, Any]) -> None:

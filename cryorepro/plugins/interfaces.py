@@ -6,11 +6,12 @@ methods or its own module, which is imported only when the thing is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from cryorepro.em.formats.errata import Erratum
 from cryorepro.model.dataset import DataRequest, PreparedData
 from cryorepro.model.outcome import MetricValue
 from cryorepro.model.stage import Progress, StageCommand, StageRequest, StageResult
@@ -30,6 +31,47 @@ class DatasetSource(Protocol):
 
     def truth(self, request: DataRequest) -> Mapping[str, Path]:
         """Paths of the truth by role, below ``request.truth_directory``; empty when the tier has none."""
+        ...
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """The archive entry of a dataset, read over the network into a verified cache. The framework hands it in.
+
+    Every method may raise FetchError, an InputError whose sentence names the file or the host.
+    """
+
+    def file(self, path: str) -> Path:
+        """A file of the deposit by its path in the entry, whole; fetched once."""
+        ...
+
+    def emdb_map(self, accession: str) -> Path:
+        """The primary map of an EMDB entry, compressed as EMDB has it."""
+        ...
+
+    def particles(self, star_path: str, count: int, seed: int, errata: Sequence[Erratum]) -> Path:
+        """A folder with ``count`` particles drawn with ``seed`` from the table at ``star_path``, read by ranges.
+
+        It holds ``particles.star``, ``particles.mrcs`` and ``origin_rows.star``. The rows are those of
+        ``random_stream(seed, "subset")``, sorted, so that a local copy gives the same selection.
+        """
+        ...
+
+    def local_copy(self) -> Path | None:
+        """The folder of the whole deposit, when it was fetched before; None otherwise."""
+        ...
+
+
+@runtime_checkable
+class RemoteDatasetSource(DatasetSource, Protocol):
+    """A dataset that can also prepare a tier from its archive entry. Optional beside :class:`DatasetSource`."""
+
+    def prepare_remote(self, request: DataRequest, archive: Archive) -> PreparedData:
+        """As ``prepare``, when the person gave no local copy (``request.local_path`` is None).
+
+        Raises:
+            InputError: the tier cannot be had this way; the sentence says what is needed.
+        """
         ...
 
 

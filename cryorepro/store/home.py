@@ -16,6 +16,7 @@ from cryorepro.store.files import is_file
 
 HOME_VARIABLE = "CRYOREPRO_HOME"
 INDEX_VARIABLE = "CRYOREPRO_INDEX"
+CACHE_VARIABLE = "CRYOREPRO_CACHE"
 LATEST = "latest"
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -58,6 +59,12 @@ class Home:
     def data(self) -> Path:
         """Datasets and twins, as runners may read them."""
         return self.root / "data"
+
+    @property
+    def cache(self) -> Path:
+        """Files of public archives; ``CRYOREPRO_CACHE`` puts them elsewhere, such as a disk several people share."""
+        given = os.environ.get(CACHE_VARIABLE, "")
+        return Path(given).expanduser().absolute() if given else self.root / "cache"
 
     @property
     def truth(self) -> Path:

@@ -19,7 +19,9 @@ from typing import Any
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.dataset import DataRequest, PreparedData
+from cryorepro.plugins.catalogue import Registered
 from cryorepro.plugins.implementation import guarded, instantiate
+from cryorepro.plugins.interfaces import DatasetSource, RemoteDatasetSource
 from cryorepro.plugins.loader import load_catalogue
 from cryorepro.plugins.types import Dataset
 from cryorepro.workflow.files import describe, read_json, sha256_of, write_json
@@ -69,12 +71,22 @@ def prepare(name: str, wanted: DataRequest) -> dict[str, Any]:
             request = wanted.model_copy(update={"directory": folder, "truth_directory": truth})
             source = instantiate(registered)
             with guarded(registered, f"preparing tier '{wanted.tier}'"):
-                prepared = source.prepare(request)
+                prepared = _prepare(source, registered, request)
                 truth_files = source.truth(request) if prepared.has_truth else {}
             write_json(folder / MANIFEST, _manifest(prepared, dict(truth_files)))
         manifest: dict[str, Any] = read_json(folder / MANIFEST)
     _check_unchanged(manifest, folder)
     return manifest
+
+
+def _prepare(source: DatasetSource, registered: Registered[Dataset], request: DataRequest) -> PreparedData:
+    """From what is at hand; from the archive where the dataset can and no local copy was given."""
+    if request.tier == "twin" or request.local_path is not None or not isinstance(source, RemoteDatasetSource):
+        return source.prepare(request)
+    from cryorepro.workflow.fetch.open import open_archive
+
+    with open_archive(registered.descriptor.info) as archive:
+        return source.prepare_remote(request, archive)
 
 
 def _manifest(prepared: PreparedData, truth: dict[str, Path]) -> dict[str, Any]:

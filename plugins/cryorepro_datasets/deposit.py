@@ -43,7 +43,8 @@ def prepare_full(request: DataRequest) -> PreparedData:
     parameters, star, particles, stack = _open(request)
     names = _link_stacks(stack, request.directory)
     table = particles.with_box(BOX_PX).with_columns(rlnImageName=names)
-    return _finish(request, parameters, star, table, f"all {ROWS} particles of EMPIAR-10028, from a local copy")
+    text = f"all {ROWS} particles of EMPIAR-10028, from a local copy"
+    return finish(request, parameters, star, table, text, table.errata)
 
 
 def prepare_subset(request: DataRequest) -> PreparedData:
@@ -68,7 +69,7 @@ def prepare_subset(request: DataRequest) -> PreparedData:
     block = make_block("origin", {"cryoreproDepositRow": rows + 1, "rlnImageOriginalName": origins})
     write_star(request.directory / "origin_rows.star", [block])
     text = f"{count} of the {ROWS} particles of EMPIAR-10028, seed {request.seed}, from a local copy"
-    prepared = _finish(request, parameters, star, table, text)
+    prepared = finish(request, parameters, star, table, text, table.errata)
     extra = {
         "stack": request.directory / "particles.mrcs",
         "origin_rows": request.directory / "origin_rows.star",
@@ -99,17 +100,22 @@ def declared_errata(request: DataRequest) -> tuple[Erratum, ...]:
     return load_errata(shipped("registry") / "errata" / "empiar-10028.yaml")
 
 
-def _open(request: DataRequest) -> tuple[DepositParameters, Path, Particles, ParticleStack]:
+def parse_parameters(request: DataRequest) -> DepositParameters:
+    """The request's parameters. Raises InputError naming the first that is unknown or out of range."""
     try:
-        parameters = DepositParameters.model_validate(request.parameters)
+        return DepositParameters.model_validate(request.parameters)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"empiar-10028: parameter {field}: {first['msg']}.") from error
+
+
+def _open(request: DataRequest) -> tuple[DepositParameters, Path, Particles, ParticleStack]:
+    parameters = parse_parameters(request)
     assert request.local_path is not None  # the caller has checked
     star = find_star(request.local_path, request.tier)
     particles = read_particles(star, errata=declared_errata(request))
-    _check_declared(particles, star)
+    check_declared(particles, star)
     stack = ParticleStack.open(particles)
     if stack.box_px != BOX_PX:
         raise InputError(f"{star}: box {stack.box_px} is not the {BOX_PX} that EMPIAR-10028 declares.")
@@ -117,7 +123,8 @@ def _open(request: DataRequest) -> tuple[DepositParameters, Path, Particles, Par
     return parameters, star, particles, stack
 
 
-def _check_declared(particles: Particles, star: Path) -> None:
+def check_declared(particles: Particles, star: Path) -> None:
+    """Hold a particle table against what the dataset declares. Raises InputError naming what differs."""
     rows = len(particles)
     if rows != ROWS:
         raise InputError(f"{star}: {rows} particles are not the {ROWS} that EMPIAR-10028 declares.")
@@ -148,9 +155,19 @@ def _linked_names(stack: ParticleStack, names: list[str]) -> Iterator[str]:
         yield f"{int(section) + 1:06d}@stacks/{names[int(file)]}"
 
 
-def _finish(
-    request: DataRequest, parameters: DepositParameters, star: Path, table: Particles, origin: str
+def finish(
+    request: DataRequest,
+    parameters: DepositParameters,
+    star: Path,
+    table: Particles,
+    origin: str,
+    errata: tuple[Erratum, ...],
 ) -> PreparedData:
+    """Write the table and the reference, and say what was prepared.
+
+    Raises:
+        InputError: There is no reference, or it does not fit.
+    """
     reference = copy_reference(star, parameters.reference, request.directory / "reference.mrc", request.tier)
     write_particles(request.directory / "particles.star", table)
     recorded: dict[str, Any] = {"seed": request.seed} if request.tier == "subset" else {}
@@ -160,7 +177,7 @@ def _finish(
         box_px=BOX_PX,
         pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
         voltage_kv=VOLTAGE_KV,
-        errata=[AppliedErratum(id=e.id, file=e.file_name, evidence=e.evidence, action=e.action) for e in table.errata],
+        errata=[AppliedErratum(id=e.id, file=e.file_name, evidence=e.evidence, action=e.action) for e in errata],
         origin=origin,
         parameters=recorded | {"particles": len(table)},
     )

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
-from cryorepro.model.dataset import DataRequest, DatasetInfo, PreparedData, TierInfo
+from cryorepro.model.dataset import DataRequest, PreparedData, TierInfo
+from cryorepro.plugins.interfaces import Archive
 from cryorepro.plugins.types import Dataset
+from cryorepro_datasets.entry_file import load_entry
 
 ROWS, BOX_PX, PIXEL_SIZE_ANGSTROM, VOLTAGE_KV = 105_247, 360, 1.34, 300.0
 STAR_PATH = "data/Particles/shiny_2sets.star"
@@ -15,20 +17,8 @@ BASE_URL = "https://ftp.ebi.ac.uk/empiar/world_availability/10028/"
 MAP_URL = "https://ftp.ebi.ac.uk/pub/databases/emdb/structures/EMD-2660/map/emd_2660.map.gz"
 FULL_BYTES = 1024 + ROWS * BOX_PX**2 * 4
 
-INFO = DatasetInfo(
-    name="empiar-10028",
-    accession="EMPIAR-10028",
-    title="Cryo-EM structure of the Plasmodium falciparum 80S ribosome bound to emetine",
-    sample="Plasmodium falciparum cytoplasmic 80S ribosome with emetine",
-    voltage_kv=VOLTAGE_KV,
-    spherical_aberration_mm=2.0,
-    amplitude_contrast=0.1,
-    symmetry="C1",
-    particle_diameter_angstrom=360.0,
-    publication_doi="10.7554/eLife.03080",
-    emdb=["EMD-2660"],
-    pdb=["3J79", "3J7A"],
-    licence="CC0",
+INFO = load_entry(
+    "empiar-10028",
     download=[
         f"wget -r -np -nH --cut-dirs=2 {BASE_URL}data/Particles/",
         f"wget {MAP_URL}",
@@ -45,12 +35,12 @@ INFO = DatasetInfo(
         ),
         TierInfo(
             tier="subset",
-            summary="a seeded selection of the real particles, copied from a local deposit",
+            summary="a seeded selection of the real particles, from a local deposit or read from the archive by ranges",
             particles=2000,
             box_px=BOX_PX,
             pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
             size_bytes=1024 + 2000 * BOX_PX**2 * 4,
-            needs="a local copy of the particles (55 GB) and 1 GB of disk",
+            needs="a network or a local copy of the particles (55 GB), and 2.2 GB of disk",
         ),
         TierInfo(
             tier="full",
@@ -90,6 +80,21 @@ class Empiar10028:
         from cryorepro_datasets.deposit import prepare_full, prepare_subset
 
         return prepare_full(request) if request.tier == "full" else prepare_subset(request)
+
+    def prepare_remote(self, request: DataRequest, archive: Archive) -> PreparedData:
+        """Read a selection of the particles from the archive; tier ``full`` only once it was fetched.
+
+        Raises:
+            InputError: The archive cannot be read, or the deposit was not fetched; says what is needed.
+        """
+        if request.tier == "full":
+            copy = archive.local_copy()
+            if copy is None:
+                raise InputError(f"{needed('full')[:-1]}, or: cryorepro fetch {INFO.name} --tier full.")
+            return self.prepare(request.model_copy(update={"local_path": copy}))
+        from cryorepro_datasets.remote_subset import prepare_remote_subset
+
+        return prepare_remote_subset(request, archive)
 
     def truth(self, request: DataRequest) -> Mapping[str, Path]:
         """Truth of the twin by role: `particles` (poses, classes, shifts), `class001` … (maps)."""

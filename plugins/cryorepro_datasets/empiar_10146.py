@@ -26,6 +26,7 @@ INFO = DatasetInfo(
     amplitude_contrast=0.07,
     symmetry=SYMMETRY,
     particle_diameter_angstrom=DIAMETER_ANGSTROM,
+    dataset_doi="10.6019/EMPIAR-10146",
     pdb=["4V1W"],
     licence="CC0",
     download=[

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from cryorepro.plugins.hookspecs import hookimpl
 from cryorepro.plugins.types import Dataset
+from cryorepro_datasets.archive_entries import SUMMARIES, descriptor
 from cryorepro_datasets.empiar_10028 import DATASET as EMPIAR_10028
 from cryorepro_datasets.empiar_10146 import DATASET as EMPIAR_10146
 
@@ -14,6 +15,7 @@ CRYOREPRO_API = "1"
 
 @hookimpl
 def cryorepro_datasets() -> Iterable[Dataset]:
-    """The ribosome of EMPIAR-10028 and the apoferritin of EMPIAR-10146."""
+    """Those that can be prepared for a run, then those that are declared and fetched."""
     yield EMPIAR_10028
     yield EMPIAR_10146
+    yield from map(descriptor, SUMMARIES)

@@ -59,6 +59,15 @@ def read_mrc_header(path: Path | str) -> MrcHeader:
             raw = stream.read(HEADER_BYTES)
     except OSError as error:
         raise InputError(f"{path}: the MRC file cannot be read ({error.strerror}).") from error
+    return parse_mrc_header(path, raw, size)
+
+
+def parse_mrc_header(path: Path, raw: bytes, size: int) -> MrcHeader:
+    """Check a header that was read from anywhere; `path` names the file, which has `size` bytes.
+
+    Raises:
+        InputError: Not MRC, of an unsupported mode, or the file is shorter than the header declares.
+    """
     if len(raw) < HEADER_BYTES:
         raise InputError(f"{path}: not an MRC file ({len(raw)} bytes, shorter than a header).")
     header = _parse(path, raw, _byte_order(path, raw))

@@ -1,0 +1,1 @@
+"""Fetching: bytes of public archives, verified, resumable, into the store's cache. One subject per file."""

@@ -1,0 +1,185 @@
+"""``cryorepro fetch``: bring a tier of a dataset into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryorepro.em.formats.errata import Erratum, load_errata
+from cryorepro.model.dataset import DatasetInfo
+from cryorepro.model.shipped import shipped
+from cryorepro.workflow.fetch.archive import CachedArchive
+from cryorepro.workflow.fetch.cache import DEPOSIT, SUBSETS
+from cryorepro.workflow.fetch.commands import commands
+from cryorepro.workflow.fetch.emdb import Extra, emdb_paths, fetch_emdb, fetch_model
+from cryorepro.workflow.fetch.manifest import sha256_of
+from cryorepro.workflow.fetch.movies import write_movie_tables
+from cryorepro.workflow.fetch.space import human, require_space
+from cryorepro.workflow.fetch.tiers import (
+    RealTier,
+    TierFiles,
+    discarded_names,
+    movie_files,
+    patterns,
+    require_layout,
+)
+
+DEFAULT_PARTICLES = 2000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asks for: `count` particles or movies of a subset, drawn with `seed`, and extras from EMDB."""
+
+    info: DatasetInfo
+    tier: RealTier
+    seed: int = 1
+    count: int | None = None
+    extras: tuple[Extra, ...] = ()
+
+    @property
+    def by_ranges(self) -> bool:
+        """Whether particles are chosen, rather than whole files."""
+        return self.tier == "subset" and self.info.layout is not None and self.info.layout.particles_star is not None
+
+    @property
+    def number(self) -> int:
+        """How many particles or movies."""
+        if self.count is not None:
+            return self.count
+        declared = self.info.tier(self.tier)
+        if self.by_ranges:
+            return (declared.particles if declared else None) or DEFAULT_PARTICLES
+        return self.info.layout.subset_movies if self.info.layout else 1
+
+
+@dataclass
+class Delivery:
+    """What came: where, which files, and what a person should know."""
+
+    folder: Path
+    files: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def preview(order: Order, cache_root: Path) -> list[str]:
+    """What would be fetched, as lines; asks nobody.
+
+    Raises:
+        InputError: the tier cannot be fetched.
+    """
+    layout, info = require_layout(order.info, order.tier), order.info
+    declared = info.tier(order.tier)
+    folder = cache_root / info.name
+    size = declared.size_bytes if declared else None
+    lines = [f"{info.name} {order.tier}: {declared.summary if declared else ''}"]
+    lines.append(f"size     {human(size) if size else 'not known before the archive is asked'}")
+    lines.append(f"into     {folder}")
+    for pattern in patterns(layout, order.tier):
+        lines.append(f"file     {pattern}")
+    if order.by_ranges:
+        lines.append(f"ranges   {order.number} particles of it, drawn with seed {order.seed}")
+    elif order.tier == "subset" and (layout.movies or layout.micrographs):
+        lines.append(f"draw     {order.number} of the movies or micrographs, with seed {order.seed}")
+    lines += [f"bundle   {bundle.url}" for bundle in layout.bundles if bundle.tier == order.tier]
+    lines += [f"leave    {name}" for name in sorted(discarded_names(info))]
+    lines += [f"with     {extra}: {', '.join(info.emdb if extra != 'model' else info.pdb)}" for extra in order.extras]
+    found = commands(layout.entry, [path for path in patterns(layout, "full") if path not in layout.metadata], folder)
+    return lines + [f"{name:<8} {command}" for name, command in found.items()]
+
+
+def deliver(order: Order, archive: CachedArchive) -> Delivery:
+    """Fetch the tier and its extras.
+
+    Raises:
+        FetchError: something cannot be had; what came is kept.
+        InputError: the tier cannot be fetched, or the order does not fit it.
+    """
+    layout = require_layout(order.info, order.tier)
+    delivery = Delivery(archive.cache.root)
+    if order.by_ranges:
+        assert layout.particles_star is not None
+        folder = archive.particles(layout.particles_star, order.number, order.seed, table_errata(order.info.name))
+        delivery.folder = folder
+        delivery.files.append(f"{DEPOSIT}/{layout.particles_star}")
+        delivery.files += [str(path.relative_to(archive.cache.root)) for path in sorted(folder.iterdir())]
+    else:
+        files = movie_files(archive.transfer, archive.sources, order.info, layout, order.tier, order.number, order.seed)
+        _fetch_whole(order, archive, files, delivery)
+    _fetch_extras(order, archive, delivery)
+    if order.tier == "full":
+        archive.complete(delivery.files)
+    return delivery
+
+
+def table_errata(dataset: str) -> tuple[Erratum, ...]:
+    """Defects of the dataset's tables that are cured while reading; see ``registry/errata/``."""
+    path = shipped("registry") / "errata" / f"{dataset}.yaml"
+    return load_errata(path) if path.is_file() else ()
+
+
+def _fetch_whole(order: Order, archive: CachedArchive, files: TierFiles, delivery: Delivery) -> None:
+    places = {f"{DEPOSIT}/{path}": archive.sources.urls(path) for path in files.whole}
+    places |= {f"bundles/{bundle.url.rsplit('/', 1)[-1]}": [bundle.url] for bundle in files.bundles}
+    _expect(archive, places)
+    for relative, urls in places.items():
+        archive.fetch(relative, urls)
+        delivery.files.append(relative)
+    if files.discarded:
+        delivery.notes.append(f"left out because of an erratum: {', '.join(files.discarded)}")
+    if files.movies and order.tier == "subset":
+        name = f"{SUBSETS}/movies-{len(files.movies)}-seed{order.seed}-of{files.available}"
+        omitted = write_movie_tables(archive.cache.path(name), order.info, files.movies)
+        delivery.folder = archive.cache.path(name)
+        delivery.files += _record_tables(archive, name)
+        if omitted:
+            delivery.notes.append(f"left out of the table, because no source states them: {', '.join(omitted)}")
+
+
+def _record_tables(archive: CachedArchive, folder: str) -> list[str]:
+    """Record the tables, which follow from the archive's list and the seed."""
+    names = [f"{folder}/{path.name}" for path in sorted(archive.cache.path(folder).iterdir())]
+    for name in names:
+        path = archive.cache.path(name)
+        size, digest = path.stat().st_size, sha256_of(path)
+        before = archive.cache.records().get(name)
+        if before is None or (before.size_bytes, before.sha256) != (size, digest):
+            archive.cache.record(name, size, digest, "made from the archive's list")
+    return names
+
+
+def _expect(archive: CachedArchive, places: dict[str, list[str]]) -> None:
+    """Learn the sizes of everything first: the room on the disk is checked, and the bar knows its end."""
+    transfer, cache = archive.transfer, archive.cache
+    absent = {name: urls for name, urls in places.items() if cache.present(name) is None}
+    there = sum(record.size_bytes for name in places if (record := cache.present(name)) is not None)
+    transfer.notice(f"asking for the sizes of {len(absent)} files")
+
+    def size(urls: Sequence[str]) -> int | None:
+        return transfer.stat_first(urls).size_bytes
+
+    with ThreadPoolExecutor(max(1, transfer.settings.connections)) as pool:
+        sizes = list(pool.map(size, absent.values()))
+    known = sum(one for one in sizes if one is not None)
+    transfer.meter.expect(known + there if None not in sizes else None)
+    cache.root.mkdir(parents=True, exist_ok=True)
+    partial = sum(path.stat().st_blocks * 512 for path in cache.root.rglob(".*.part"))
+    require_space(cache.root, known - partial, transfer.settings.reserve_bytes, archive.info.name)
+
+
+def _fetch_extras(order: Order, archive: CachedArchive, delivery: Delivery) -> None:
+    info, wanted = order.info, [extra for extra in order.extras if extra != "model"]
+    for accession in info.emdb[:1] if wanted else []:
+        paths = emdb_paths(archive.transfer, accession, wanted)
+        fetched = fetch_emdb(archive.cache, archive.transfer, info.name, accession, paths)
+        delivery.files += [str(path.relative_to(archive.cache.root)) for path in fetched]
+    if wanted and not info.emdb:
+        delivery.notes.append(f"no EMDB entry is known for {info.name}")
+    if "model" in order.extras:
+        for pdb in info.pdb:
+            path = fetch_model(archive.cache, archive.transfer, info.name, pdb)
+            delivery.files.append(str(path.relative_to(archive.cache.root)))
+        if not info.pdb:
+            delivery.notes.append(f"no PDB entry is known for {info.name}")
