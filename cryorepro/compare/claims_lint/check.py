@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryorepro.compare.claims_lint.across import check_across
 from cryorepro.compare.claims_lint.arithmetic import check_arithmetic
@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     "hardware": check_hardware,
     "memory": check_memory,
     "workload": check_workload,
-    "ignored": check_ignored,
+    "ignored-option": check_ignored,
     "identical": check_identical,
     "too-short": check_too_short,
     "scaling": check_scaling,
@@ -56,6 +56,13 @@ class Report:
     findings: list[Finding]
     unacknowledged: list[Finding]
     unchecked: list[str]
+
+    def only(self, rule: str | None) -> Report:
+        """What one rule found; everything for None."""
+        if rule is None:
+            return self
+        findings = [finding for finding in self.findings if finding.rule == rule]
+        return replace(self, findings=findings, unacknowledged=[one for one in findings if one in self.unacknowledged])
 
 
 def shipped_record() -> Record:

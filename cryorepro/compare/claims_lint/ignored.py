@@ -18,7 +18,7 @@ def check_ignored(record: Record) -> Iterator[Finding]:
                 found[claim.source, claim.workload, option].setdefault(claim.run or claim.id, claim.id)
     for (_, workload, option), runs in found.items():
         yield Finding(
-            "ignored",
+            "ignored-option",
             tuple(runs.values()),
             f"{option} has one dash: RELION takes it for an unknown option and leaves it out "
             f"({len(runs)} runs of {workload})",
