@@ -1,4 +1,4 @@
-"""``cryorepro list``, ``runs``, ``show``, ``compare`` and ``export``: looking at what there is."""
+"""``cryorepro list``, ``runs``, ``show`` and ``compare``: looking at what there is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from cryorepro.em.errors import InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -74,7 +72,7 @@ def show_command(
         info = catalogue.get("datasets", name).descriptor.info
         typer.echo(info.model_dump_json(indent=1)) if as_json else print_dataset(info)
     else:
-        record = _record(name)
+        record = run_or_bundle_record(name)
         typer.echo(json.dumps(record, indent=1, sort_keys=True)) if as_json else print_run(record, load_claims())
 
 
@@ -87,31 +85,26 @@ def compare_command(
     from cryorepro.cli.tables import print_comparison
     from cryorepro.compare.runs import compare_runs
 
-    comparison = compare_runs(_record(first), _record(second))
+    comparison = compare_runs(run_or_bundle_record(first), run_or_bundle_record(second))
     if as_json:
         typer.echo(json.dumps(comparison, indent=1))
     else:
         print_comparison(comparison)
 
 
-def export_command(
-    run: Annotated[str, typer.Argument(help="A run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    to: Annotated[str, typer.Option("--format", help="An exporter.")] = "json",
-) -> None:
-    """Write a run for others."""
-    from cryorepro.plugins.implementation import guarded, instantiate
-    from cryorepro.plugins.loader import load_catalogue
-    from cryorepro.plugins.types import Exporter
-    from cryorepro.store.home import Home
+def run_or_bundle_record(name: str) -> dict[str, Any]:
+    """The record of a run, of an imported run (``imported/RUN``), or of a bundle (``paper.zip``)."""
+    if name.endswith(".zip"):
+        from cryorepro.bundle.read import read_bundle
 
-    if output.exists():
-        raise InputError(f"{output}: exists already")
-    registered = load_catalogue().get(Exporter, to)
-    exporter = instantiate(registered)
-    with guarded(registered, "exporting"):
-        exporter.export(_record(run), Home.locate().find_run(run), output)
-    typer.echo(f"{output}: {registered.descriptor.summary}")
+        bundle = read_bundle(Path(name))
+        return {**bundle.facts.record, "verdict": bundle.facts.verdict, "origin": {"origin": "bundle"}}
+    if name.startswith("imported/"):
+        from cryorepro.bundle.imported import imported_record
+        from cryorepro.store.home import Home
+
+        return imported_record(Home.locate(), name)
+    return _record(name)
 
 
 def _record(name: str) -> dict[str, Any]:

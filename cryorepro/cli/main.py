@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 import cryorepro
+from cryorepro.cli.bundle import export_command, import_command, verify_command
 from cryorepro.cli.cite import cite_command
 from cryorepro.cli.claims import claims_app
 from cryorepro.cli.data import data_app
 from cryorepro.cli.database import db_app
 from cryorepro.cli.fetch import fetch_command
-from cryorepro.cli.look import compare_command, export_command, list_command, runs_command, show_command
+from cryorepro.cli.look import compare_command, list_command, runs_command, show_command
 from cryorepro.cli.machine import fingerprint_app
 from cryorepro.cli.plugins import plugins_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
@@ -35,6 +36,8 @@ app.command("show")(show_command)
 app.command("runs")(runs_command)
 app.command("compare")(compare_command)
 app.command("export")(export_command)
+app.command("verify")(verify_command)
+app.command("import")(import_command)
 app.command("validate")(validate_command)
 app.command("schema")(schema_command)
 app.add_typer(fingerprint_app, name="fingerprint")

@@ -20,7 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 
 
 def reproduce_command(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, or a YAML file.")],
+    context: typer.Context,
+    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, a YAML file, or a bundle (.zip).")],
     tier: Annotated[str | None, typer.Option(help="twin, subset or full; default as the benchmark says.")] = None,
     runner: Annotated[str | None, typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…")] = None,
     data: Annotated[Path | None, typer.Option(help="A local copy of the data.")] = None,
@@ -38,6 +39,10 @@ def reproduce_command(
     as_json: Json = False,
 ) -> None:
     """Run a benchmark here, to a verdict."""
+    if benchmark.endswith(".zip"):
+        from cryorepro.cli.bundle import reproduce_from_bundle
+
+        reproduce_from_bundle(Path(benchmark), context, as_json)
     from cryorepro.compare.reproduce import attempt, find_spec, require_runners
     from cryorepro.model.benchmark import Benchmark
     from cryorepro.model.strict_yaml import load_record

@@ -1,0 +1,141 @@
+"""Checks a bundle without a network: structure, sums, journal, lineage, numbers, verdicts, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cryorepro
+from cryorepro.bundle.derive import crate_member, derived_texts
+from cryorepro.bundle.facts import Facts
+from cryorepro.bundle.layout import ARTIFACTS, CRATE, FIGURES, SIGNATURE, SOURCES, SUMS, USAGE
+from cryorepro.bundle.lineage import artifact_problems, lineage_problems, time_problems
+from cryorepro.bundle.read import Bundle, artifact_members, read_bundle
+from cryorepro.bundle.rederive import rederive_outcomes, rejudge
+from cryorepro.bundle.signing import signature_finding
+from cryorepro.bundle.zipread import Archive
+from cryorepro.em.errors import InputError
+from cryorepro.model.registry import load_claims
+from cryorepro.store.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence: ``holds``, ``note`` (to know, no defect) or ``problem``."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What verification found; ``bundle`` is None when it could not be read at all."""
+
+    findings: list[Finding]
+    bundle: Bundle | None
+
+    @property
+    def holds(self) -> bool:
+        """No problem was found."""
+        return all(finding.kind != "problem" for finding in self.findings)
+
+
+def verify_bundle(path: Path, public_key: str | None = None) -> Report:
+    """Check everything that can be checked here; never raises on what a bundle holds.
+
+    Raises:
+        InputError: ``path`` does not exist, or ``public_key`` is none.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        bundle = read_bundle(path)
+        findings = _findings(bundle)
+    except (InputError, StoreError) as error:
+        return Report([Finding("problem", str(error))], None)
+    findings.append(Finding(*signature_finding(path, public_key)))
+    return Report(findings, bundle)
+
+
+def _findings(bundle: Bundle) -> list[Finding]:
+    facts = bundle.facts
+    members = len(bundle.sums)
+    found = [
+        Finding("holds", f"archive: {members} members, each with the sum that {SUMS} gives"),
+        Finding("holds", f"journal: {len(facts.events)} events in one chain, which ends at the head its seal pins"),
+        Finding("note", _redaction(facts)),
+    ]
+    checks: list[tuple[str, Callable[[], list[str]]]] = [
+        ("members: each is a source, an output of this run, or follows from them", lambda: _belonging(bundle)),
+        ("lineage: every outcome was measured on files of a stage of this run", lambda: lineage_problems(facts)),
+        ("outputs: each is the file that the journal says the stage wrote", lambda: artifact_problems(bundle)),
+        ("times: stages and attempts add up to the elapsed time", lambda: time_problems(facts)),
+        ("verdicts: given again from benchmark, claims and outcomes, they are the same", lambda: rejudge(facts)),
+    ]  # fmt: skip
+    for sentence, check in checks:
+        found += _result(sentence, check())
+    return found + _numbers(facts) + _texts(bundle) + _registry(facts)
+
+
+def _result(sentence: str, problems: list[str]) -> list[Finding]:
+    return [Finding("problem", text) for text in problems] or [Finding("holds", sentence)]
+
+
+def _redaction(facts: Facts) -> str:
+    whole = len(facts.events) - facts.redacted_events
+    return (
+        f"journal: {whole} events are the original's to the letter; {facts.redacted_events} had places or names taken "
+        "out, which only the holder of the original can confirm"
+    )
+
+
+def _belonging(bundle: Bundle) -> list[str]:
+    expected = {*SOURCES, SUMS, CRATE, SIGNATURE, *derived_texts(bundle.facts), *artifact_members(bundle.facts)}
+    strange = [name for name in sorted(bundle.sums) if name not in expected and not name.startswith((FIGURES, USAGE))]
+    missing = sorted(expected - bundle.sums.keys() - {SIGNATURE})
+    return [
+        *(f"the member '{name}' is nothing that export writes" for name in strange),
+        *(f"the member '{name}' is missing" for name in missing),
+        *(f"{ARTIFACTS}: '{row.member}' lies elsewhere" for row in bundle.facts.info.artifacts
+          if not row.member.startswith(ARTIFACTS)),
+    ]  # fmt: skip
+
+
+def _numbers(facts: Facts) -> list[Finding]:
+    derived, taken, problems = rederive_outcomes(facts)
+    found = [Finding("problem", text) for text in problems]
+    if derived:
+        found.append(Finding("holds", f"numbers: derived again from their curves and tables: {', '.join(derived)}"))
+    if taken:
+        text = f"numbers: {', '.join(taken)} rest on the journal alone; 'cryorepro reproduce' measures them again"
+        found.append(Finding("note", text))
+    return found
+
+
+def _texts(bundle: Bundle) -> list[Finding]:
+    """Make every text again; only the version that wrote them can."""
+    facts = bundle.facts
+    if facts.info.cryorepro_version != cryorepro.__version__:
+        written, here = facts.info.cryorepro_version, cryorepro.__version__
+        text = f"texts: written by cryorepro {written}; version {here} does not make them again, only their sums hold"
+        return [Finding("note", text)]
+    texts = {**derived_texts(facts), CRATE: crate_member(facts, bundle.sums)}
+    with Archive.open(bundle.path) as archive:
+        stored = {name: archive.read(name) for name in texts if name in archive.entries}
+    wrong = sorted(name for name, content in stored.items() if content != texts[name])
+    problems = [f"{name}: is not what follows from the run's record: its text was changed" for name in wrong]
+    found = _result(f"texts: {len(texts)} texts and tables, made again from the record, are the same", problems)
+    pictures = sum(name.startswith(FIGURES) for name in bundle.sums)
+    if pictures:
+        text = f"figures: {pictures} pictures, held by their sums; their numbers are in curves/ and usage/"
+        found.append(Finding("note", text))
+    return found
+
+
+def _registry(facts: Facts) -> list[Finding]:
+    here = load_claims()
+    other = sorted(name for name, claim in facts.claims.items() if here.get(name) != claim)
+    if other:
+        return [Finding("note", f"claims: {', '.join(other)} differ from the registry of this cryorepro")]
+    return [Finding("holds", "claims: the same as in the registry of this cryorepro")] if facts.claims else []
