@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import mrcfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cryorepro.em.blobs import BlobModel
 from cryorepro.em.ctf import CtfParameters
+from cryorepro.em.formats.optics import OpticsGroup
+from cryorepro.em.formats.particles import Particles, write_particles
 from cryorepro.em.imageset import ArraySource, ImageSet
 from cryorepro.em.phantom import ribosome
 from cryorepro.em.simulate import Imaging, Views, signal_scale, simulate_images
@@ -71,7 +75,30 @@ def simulated_set(
     views = Views(conformers, angles, shifts, defocus)
     models = ribosome(seed)
     scale = signal_scale(models, views.part(slice(0, 64)), imaging)
-    images = np.concatenate(
-        list(simulate_images(models, views, imaging, scale, random_stream(seed, "tests/noise")))
-    )
+    images = np.concatenate(list(simulate_images(models, views, imaging, scale, random_stream(seed, "tests/noise"))))
     return SimulatedSet(images, views, imaging, models, scale)
+
+
+def write_set(data: SimulatedSet, directory: Path, micrographs: int = 4) -> Path:
+    """Write ``particles.mrcs`` and ``particles.star`` (RELION 3.1) in ``directory``; returns the STAR file."""
+    count, imaging = len(data.views), data.imaging
+    with mrcfile.new(directory / "particles.mrcs") as stack:
+        stack.set_data(data.images)
+        stack.set_image_stack()
+        stack.voxel_size = imaging.pixel_size_angstrom
+    optics = OpticsGroup(
+        1, "opticsGroup1", imaging.voltage_kv, imaging.spherical_aberration_mm, imaging.amplitude_contrast,
+        imaging.pixel_size_angstrom, imaging.box_px,
+    )  # fmt: skip
+    columns = {
+        "rlnImageName": np.array([f"{i + 1:06d}@particles.mrcs" for i in range(count)], dtype=object),
+        "rlnMicrographName": np.array(
+            [f"mic{i * micrographs // count + 1:03d}.mrc" for i in range(count)], dtype=object
+        ),
+        "rlnOpticsGroup": np.ones(count, dtype=np.int64),
+        "rlnDefocusU": data.views.defocus[:, 0],
+        "rlnDefocusV": data.views.defocus[:, 1],
+        "rlnDefocusAngle": data.views.defocus[:, 2],
+    }
+    write_particles(directory / "particles.star", Particles((optics,), columns))
+    return directory / "particles.star"
