@@ -17,6 +17,7 @@ from cryorepro.cli.fetch import fetch_command
 from cryorepro.cli.look import compare_command, list_command, runs_command, show_command
 from cryorepro.cli.machine import fingerprint_app
 from cryorepro.cli.plugins import plugins_app
+from cryorepro.cli.registry import registry_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
 from cryorepro.cli.spec import schema_command, validate_command
 from cryorepro.cli.timeline import timeline_command
@@ -48,6 +49,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(claims_app, name="claims")
 app.add_typer(db_app, name="db")
 app.add_typer(plugins_app, name="plugins")
+app.add_typer(registry_app, name="registry")
 
 
 def _version(wanted: bool) -> None:

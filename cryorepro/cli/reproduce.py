@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,6 +35,7 @@ def reproduce_command(
     ] = None,
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
     deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
+    cache: Annotated[str, typer.Option(help="any, or cold: inputs leave the page cache before each stage.")] = "any",
     dry_run: Annotated[bool, typer.Option(help="Show the exact commands and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -72,6 +73,7 @@ def reproduce_command(
         deterministic=deterministic,
         data_path=data.resolve() if data else None,
         executor=executor,
+        cache=_cache(cache),
     )
     plan = make_plan(catalogue, spec, options)
     require_runners(catalogue, plan)
@@ -105,6 +107,14 @@ def resume_command(
     listener = _listener(as_json)
     listener("run_resumed", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
     _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
+
+
+def _cache(word: str) -> Literal["any", "cold"]:
+    if word == "any":
+        return "any"
+    if word == "cold":
+        return "cold"
+    raise InputError(f"--cache {word}: expected any or cold")
 
 
 def _listener(as_json: bool) -> Listener:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,12 @@ def run_attempt(
     deny: list[Path],
     should_stop: Callable[[], bool],
     tick: Callable[[], None],
+    inputs: Sequence[Path] = (),
+    cold: bool = False,
 ) -> Exit:
     """Run ``command`` to its end, calling ``tick`` about ten times a second.
+
+    ``inputs`` are files whose place in the page cache is sampled; with ``cold`` they are dropped from it first.
 
     Raises:
         OSError, StoreError: the attempt could not be written down or started.
@@ -59,6 +63,8 @@ def run_attempt(
         "lock_file": str(lock_file),
         "deny": [str(path) for path in deny],
         "die_with_parent": True,
+        "inputs": [str(path) for path in inputs],
+        "cold": cold,
     })  # fmt: skip
     handle = executor.launch(attempt_file)
     try:

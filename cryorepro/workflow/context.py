@@ -81,10 +81,11 @@ class Context:
         deny: list[Path],
         tick: Callable[[], None],
         inputs: Sequence[Path] = (),
+        cold: bool = False,
     ) -> Exit:
         """Run ``command`` through the executor until it ends."""
         lock = self.directory.lock(name)
-        return run_attempt(self.executor, command, directory, lock, deny, lambda: self.stopping, tick, inputs)
+        return run_attempt(self.executor, command, directory, lock, deny, lambda: self.stopping, tick, inputs, cold)
 
 
 def classify(finished: Exit, sentence: str, directory: Path) -> tuple[FailureClass, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ class RunOptions(Record):
     deterministic: bool = False
     data_path: Path | None = None
     executor: str = "local"
+    cache: Literal["any", "cold"] = Field("any", description="page cache of the inputs when a stage begins")
 
 
 def parse_runners(text: str | None) -> dict[str, str]:

@@ -82,6 +82,9 @@ def _apply_stage(stages: dict[str, Any], kind: str, data: dict[str, Any]) -> Non
         stage["attempts"][-1].update(data)
         stage["status"] = data["status"]
         stage["usage"] = _add_usage(stage["attempts"])
+        stage["perturbed"] = [
+            flag for attempt in stage["attempts"] for flag in attempt.get("timeline", {}).get("perturbed", [])
+        ]
     elif kind == "stage_outputs":
         stage.update({key: data[key] for key in ("outputs", "iterations", "rows", "numbers", "notes")})
         stage["seed_read_back"] = data["seed"]

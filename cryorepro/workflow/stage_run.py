@@ -17,7 +17,7 @@ from cryorepro.workflow.context import Context, Interrupted, classify
 from cryorepro.workflow.files import describe
 from cryorepro.workflow.lineage import check_outputs
 from cryorepro.workflow.plan import PlannedStage, stage_seed
-from cryorepro.workflow.timeline.stage import cool, keep, watched_files
+from cryorepro.workflow.timeline.stage import keep, watched_files
 
 PROGRESS_SECONDS = 1.0
 
@@ -121,11 +121,9 @@ class StageRun:
                 seen[0] = progress
                 self._context.say("progress", stage=self._stage.name, **progress.model_dump())
 
-        if self._cold:
-            cool(self._watched)
-        denied = [self._context.home.truth]
+        name, denied = self._stage.name, [self._context.home.truth]
         try:
-            return self._context.supervise(self._stage.name, command, self._attempt, denied, tick, self._watched)
+            return self._context.supervise(name, command, self._attempt, denied, tick, self._watched, self._cold)
         except InputError as error:
             self._fail(None, "extraction", str(error))
 

@@ -26,9 +26,12 @@ import psutil
 
 from cryorepro.workflow import sandbox
 from cryorepro.workflow.files import write_json
+from cryorepro.workflow.timeline import residency
+from cryorepro.workflow.timeline.tree import Tree
 
 SAMPLE_SECONDS = 0.5
 GRACE_SECONDS = 10.0
+SAMPLER_GRACE_SECONDS = 3.0
 LOCK_WAIT_SECONDS = 30.0
 
 
@@ -39,20 +42,24 @@ class _Watch:
         self.peak_memory_bytes = 0
         self._usage = usage
         self._started = time.monotonic()
+        self._tree = Tree(os.getpid())
+
+    def leave_out(self, pid: int) -> None:
+        """Not the stage's: the sampler."""
+        self._tree = Tree(os.getpid(), frozenset({pid}))
 
     def sample(self) -> None:
         """Add one row of the tree's memory and CPU to the usage file; a full disk costs only the row."""
-        memory, cpu, count = 0, 0.0, 0
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                memory += process.memory_info().rss
-                times = process.cpu_times()
-                cpu += times.user + times.system
-                count += 1
-        self.peak_memory_bytes = max(self.peak_memory_bytes, memory)
-        row = {"seconds": round(time.monotonic() - self._started, 3), "memory_bytes": memory}
+        use = self._tree.look()
+        self.peak_memory_bytes = max(self.peak_memory_bytes, use.memory_bytes)
+        row = {
+            "seconds": round(time.monotonic() - self._started, 3),
+            "memory_bytes": use.memory_bytes,
+            "cpu_seconds": round(use.totals["cpu_seconds"], 3),
+            "processes": use.processes,
+        }
         with contextlib.suppress(OSError):
-            self._usage.write(json.dumps({**row, "cpu_seconds": round(cpu, 3), "processes": count}) + "\n")
+            self._usage.write(json.dumps(row) + "\n")
             self._usage.flush()
 
 
@@ -68,7 +75,12 @@ def main(attempt_file: Path) -> int:
         (directory / "log.txt").open("ab") as log,
         (directory / "usage.jsonl").open("a") as usage,
     ):
-        report = _supervise(attempt, log, _Watch(usage))
+        watch = _Watch(usage)
+        _note_cache(attempt, directory)
+        sampler = _start_sampler(attempt_file) if attempt.get("sample", True) else None
+        if sampler is not None:
+            watch.leave_out(sampler.pid)
+        report = _supervise(attempt, log, watch, sampler)
     write_json(directory / "exit.json", report)
     return 0 if report["exit_code"] == 0 else 1
 
@@ -93,7 +105,46 @@ def _locked(path: Path) -> Any:
         os.close(descriptor)
 
 
-def _supervise(attempt: dict[str, Any], log: IO[bytes], watch: _Watch) -> dict[str, Any]:
+def _note_cache(attempt: dict[str, Any], directory: Path) -> None:
+    """How much of the inputs is in this machine's page cache before the stage begins, dropped first if cold is asked.
+
+    Here and not where the run is led: the stage may run on another machine.
+    """
+    inputs = [Path(path) for path in attempt.get("inputs", [])]
+    if attempt.get("cold"):
+        for path in inputs:
+            with contextlib.suppress(OSError):
+                residency.drop([path])
+    with contextlib.suppress(OSError):
+        write_json(directory / "cache.json", {"inputs_cached": residency.estimate(inputs)})
+
+
+def _start_sampler(attempt_file: Path) -> subprocess.Popen[bytes] | None:
+    """The sampler runs beside, not inside: a driver that hangs in it delays neither the stage nor its end."""
+    command = [sys.executable, "-P", "-m", "cryorepro.workflow.timeline.sampler", str(attempt_file), str(os.getpid())]
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except OSError:
+        return None  # its absence shows in the samples that are missing
+
+
+def _stop_sampler(sampler: subprocess.Popen[bytes] | None) -> None:
+    """Ask it to write its last line; SIGCONT because one that was stopped hears nothing else."""
+    if sampler is None:
+        return
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        with contextlib.suppress(ProcessLookupError):
+            sampler.send_signal(number)
+    try:
+        sampler.wait(timeout=SAMPLER_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        sampler.kill()
+        sampler.wait()
+
+
+def _supervise(
+    attempt: dict[str, Any], log: IO[bytes], watch: _Watch, sampler: subprocess.Popen[bytes] | None
+) -> dict[str, Any]:
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stop.append(received))
@@ -125,13 +176,16 @@ def _supervise(attempt: dict[str, Any], log: IO[bytes], watch: _Watch) -> dict[s
     else:
         code = _wait(child, stop, watch)
         report |= {"exit_code": code if code >= 0 else 128 - code, "signal": -code if code < 0 else None}
-        _end_leftovers()
+        _end_leftovers(sampler)
+    wall_seconds, ended_at = time.monotonic() - started, time.time()
+    # Before the sampler is waited for: what it used is not the stage's.
     usage, after = resource.getrusage(resource.RUSAGE_CHILDREN), _io()
+    _stop_sampler(sampler)
     report |= {
         "stopped": bool(stop),
         "started_at": started_at,
-        "ended_at": time.time(),
-        "wall_seconds": time.monotonic() - started,
+        "ended_at": ended_at,
+        "wall_seconds": wall_seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_memory_bytes": max(watch.peak_memory_bytes, usage.ru_maxrss * 1024),
         "read_bytes": after.get("rchar", 0) - before.get("rchar", 0),
@@ -160,10 +214,11 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _end_leftovers() -> None:
+def _end_leftovers(sampler: subprocess.Popen[bytes] | None) -> None:
     """End and reap what the stage left running, so that the next stage never meets it."""
+    spared = sampler.pid if sampler is not None else -1
     for _ in range(50):
-        children = psutil.Process().children(recursive=True)
+        children = [child for child in psutil.Process().children(recursive=True) if child.pid != spared]
         if not children:
             return
         for process in children:
