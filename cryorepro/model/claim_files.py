@@ -52,14 +52,15 @@ def _flat(
         here: Location = (*prefix, index)
         if not isinstance(item, dict):
             raise InputError(f"{path}: item {'.'.join(map(str, here))} is neither a claim nor a group")
-        if "claims" not in item:
+        if not _GROUP & set(item):
             yield here, {**common, **item}, groups
             continue
         unknown = sorted(set(item) - _GROUP)
-        shared, members = item.get("common", {}), item["claims"]
-        if unknown or not isinstance(shared, dict) or not isinstance(members, list):
-            field = unknown[0] if unknown else "claims"
-            raise InputError(f"{path}: group {'.'.join(map(str, here))}: field '{field}' is not as a group has it")
+        if unknown:
+            raise InputError(f"{path}: group {'.'.join(map(str, here))}: a group has no field '{unknown[0]}'")
+        shared, members = item.get("common", {}), item.get("claims")
+        if not isinstance(shared, dict) or not isinstance(members, list):
+            raise InputError(f"{path}: group {'.'.join(map(str, here))}: 'common' is a mapping and 'claims' a list")
         yield from _flat(path, members, (*here, "claims"), {**common, **shared}, ((*here, "common"), *groups))
 
 

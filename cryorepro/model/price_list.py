@@ -2,7 +2,8 @@
 
 The file is the user's; nothing is downloaded. It has ``products`` (what is sold, by stock number) and ``terms`` (what
 it costs); a product's price is at terms.OnDemand.<sku>.<offer>.priceDimensions.<rate>.pricePerUnit.USD. Instances sold
-in capacity blocks carry a price of zero there and are left out. See "Reading the service price list file" in AWS's billing guide.
+in capacity blocks carry a price of zero there and are left out.
+See "Reading the service price list file" in AWS's billing guide.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from cryorepro.compare.claims_lint.finding import Finding, Record
 
 
 def check_ignored(record: Record) -> Iterator[Finding]:
-    """Options with one dash, one finding for each source, workload and option, naming one claim of each run."""
+    """Options with one dash: a finding for each source, workload and option, with one claim of each run."""
     found: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
-    for claim in record.claims.values():
+    for claim in sorted(record.claims.values(), key=lambda claim: (claim.step is not None, claim.id)):
         if claim.command and claim.software.startswith("RELION"):
             for option in ignored_options(claim.command):
                 found[claim.source, claim.workload, option].setdefault(claim.run or claim.id, claim.id)

@@ -14,6 +14,9 @@ from cryorepro.compare.claims_lint.finding import Finding, Record
 from cryorepro.compare.claims_lint.rounding import Interval, half_unit, interval
 from cryorepro.model.claim import Claim
 
+# A number in a file loses its trailing zeros; nobody gives a pixel size with fewer than two decimals.
+PIXEL_SIZE_HALF_UNIT = 0.005
+
 
 def check_shells(record: Record) -> Iterator[Finding]:
     """Resolutions between two shells, beyond Nyquist, or on another shell than the claim says."""
@@ -44,7 +47,7 @@ def check_shells(record: Record) -> Iterator[Finding]:
 def possible_shells(claim: Claim) -> range:
     """The shells a claim's resolution can stand for; its box and pixel size must be given."""
     assert claim.box_px is not None and claim.pixel_size_angstrom is not None
-    half = half_unit(claim.pixel_size_angstrom)
+    half = min(half_unit(claim.pixel_size_angstrom), PIXEL_SIZE_HALF_UNIT)
     size = Interval(claim.pixel_size_angstrom - half, claim.pixel_size_angstrom + half).scaled(claim.box_px)
     resolution = interval(claim)
     if resolution.low <= 0:
