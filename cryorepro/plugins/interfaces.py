@@ -49,11 +49,19 @@ class Archive(Protocol):
         """The primary map of an EMDB entry, compressed as EMDB has it."""
         ...
 
-    def particles(self, star_path: str, count: int, seed: int, errata: Sequence[Erratum]) -> Path:
+    def particles(
+        self,
+        star_path: str,
+        count: int,
+        seed: int,
+        errata: Sequence[Erratum] = (),
+        pixel_size_angstrom: float | None = None,
+    ) -> Path:
         """A folder with ``count`` particles drawn with ``seed`` from the table at ``star_path``, read by ranges.
 
         It holds ``particles.star``, ``particles.mrcs`` and ``origin_rows.star``. The rows are those of
-        ``random_stream(seed, "subset")``, sorted, so that a local copy gives the same selection.
+        ``random_stream(seed, "subset")``, sorted, so that a local copy gives the same selection. The pixel size is
+        for the stack's header; that of the table, unless given.
         """
         ...
 

@@ -12,7 +12,7 @@ from cryorepro.em.formats.particles import read_particles
 from cryorepro.model.dataset import DataRequest, PreparedData
 from cryorepro.plugins.interfaces import Archive
 from cryorepro_datasets.deposit import DepositParameters, check_declared, declared_errata, finish, parse_parameters
-from cryorepro_datasets.empiar_10028 import BOX_PX, INFO, ROWS, STAR_PATH, needed
+from cryorepro_datasets.empiar_10028 import BOX_PX, INFO, PIXEL_SIZE_ANGSTROM, ROWS, STAR_PATH, needed
 
 
 def prepare_remote_subset(request: DataRequest, archive: Archive) -> PreparedData:
@@ -25,7 +25,7 @@ def prepare_remote_subset(request: DataRequest, archive: Archive) -> PreparedDat
     try:
         star = archive.file(STAR_PATH)
         check_declared(read_particles(star, errata=errata), star)
-        folder = archive.particles(STAR_PATH, parameters.particles, request.seed, errata)
+        folder = archive.particles(STAR_PATH, parameters.particles, request.seed, errata, PIXEL_SIZE_ANGSTROM)
         if parameters.reference is None:
             reference = archive.emdb_map(INFO.emdb[0])
             parameters = parameters.model_copy(update={"reference": reference})

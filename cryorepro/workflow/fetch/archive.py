@@ -49,10 +49,17 @@ class CachedArchive:
         """The primary map of an EMDB entry, compressed as EMDB has it."""
         return fetch_emdb(self.cache, self.transfer, self.info.name, accession, [map_path(accession)])[0]
 
-    def particles(self, star_path: str, count: int, seed: int, errata: Sequence[Erratum]) -> Path:
+    def particles(
+        self,
+        star_path: str,
+        count: int,
+        seed: int,
+        errata: Sequence[Erratum] = (),
+        pixel_size_angstrom: float | None = None,
+    ) -> Path:
         """A seeded selection of particles; see :func:`~cryorepro.workflow.fetch.particles.fetch_particles`."""
         star = self.file(star_path)
-        wanted = ParticleSelection(star, star_path, count, seed, tuple(errata))
+        wanted = ParticleSelection(star, star_path, count, seed, tuple(errata), pixel_size_angstrom)
         return fetch_particles(self.cache, self.transfer, self.sources, wanted)
 
     def local_copy(self) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from cryorepro.workflow.fetch.archive import CachedArchive
 from cryorepro.workflow.fetch.cache import DEPOSIT, SUBSETS
 from cryorepro.workflow.fetch.commands import commands
 from cryorepro.workflow.fetch.emdb import Extra, emdb_paths, fetch_emdb, fetch_model
+from cryorepro.workflow.fetch.errors import NotFound
 from cryorepro.workflow.fetch.manifest import sha256_of
 from cryorepro.workflow.fetch.movies import write_movie_tables
 from cryorepro.workflow.fetch.space import human, require_space
@@ -101,7 +101,8 @@ def deliver(order: Order, archive: CachedArchive) -> Delivery:
     delivery = Delivery(archive.cache.root)
     if order.by_ranges:
         assert layout.particles_star is not None
-        folder = archive.particles(layout.particles_star, order.number, order.seed, table_errata(order.info.name))
+        errata, pixel = table_errata(order.info.name), order.info.pixel_size_angstrom
+        folder = archive.particles(layout.particles_star, order.number, order.seed, errata, pixel)
         delivery.folder = folder
         delivery.files.append(f"{DEPOSIT}/{layout.particles_star}")
         delivery.files += [str(path.relative_to(archive.cache.root)) for path in sorted(folder.iterdir())]
@@ -123,10 +124,13 @@ def table_errata(dataset: str) -> tuple[Erratum, ...]:
 def _fetch_whole(order: Order, archive: CachedArchive, files: TierFiles, delivery: Delivery) -> None:
     places = {f"{DEPOSIT}/{path}": archive.sources.urls(path) for path in files.whole}
     places |= {f"bundles/{bundle.url.rsplit('/', 1)[-1]}": [bundle.url] for bundle in files.bundles}
-    _expect(archive, places)
+    optional = {f"{DEPOSIT}/{path}" for path in order.info.layout.metadata} if order.info.layout else set()
+    absent = _expect(archive, places, optional)
+    delivery.notes += [f"{name}: the archive has no such file; the tier does not need it" for name in sorted(absent)]
     for relative, urls in places.items():
-        archive.fetch(relative, urls)
-        delivery.files.append(relative)
+        if relative not in absent:
+            archive.fetch(relative, urls)
+            delivery.files.append(relative)
     if files.discarded:
         delivery.notes.append(f"left out because of an erratum: {', '.join(files.discarded)}")
     if files.movies and order.tier == "subset":
@@ -150,23 +154,33 @@ def _record_tables(archive: CachedArchive, folder: str) -> list[str]:
     return names
 
 
-def _expect(archive: CachedArchive, places: dict[str, list[str]]) -> None:
-    """Learn the sizes of everything first: the room on the disk is checked, and the bar knows its end."""
-    transfer, cache = archive.transfer, archive.cache
-    absent = {name: urls for name, urls in places.items() if cache.present(name) is None}
-    there = sum(record.size_bytes for name in places if (record := cache.present(name)) is not None)
-    transfer.notice(f"asking for the sizes of {len(absent)} files")
+def _expect(archive: CachedArchive, places: dict[str, list[str]], optional: set[str]) -> set[str]:
+    """Learn the sizes of everything first: the room on the disk is checked, and the bar knows its end.
 
-    def size(urls: Sequence[str]) -> int | None:
-        return transfer.stat_first(urls).size_bytes
+    Returns those of `optional` that the archive does not have.
+    """
+    transfer, cache = archive.transfer, archive.cache
+    asked = {name: urls for name, urls in places.items() if cache.present(name) is None}
+    there = sum(record.size_bytes for name in places if (record := cache.present(name)) is not None)
+    transfer.notice(f"asking for the sizes of {len(asked)} files")
+
+    def size(name: str) -> int | None | NotFound:
+        try:
+            return transfer.stat_first(asked[name]).size_bytes
+        except NotFound as error:
+            if name not in optional:
+                raise
+            return error
 
     with ThreadPoolExecutor(max(1, transfer.settings.connections)) as pool:
-        sizes = list(pool.map(size, absent.values()))
-    known = sum(one for one in sizes if one is not None)
-    transfer.meter.expect(known + there if None not in sizes else None)
+        sizes = dict(zip(asked, pool.map(size, asked), strict=True))
+    absent = {name for name, one in sizes.items() if isinstance(one, NotFound)}
+    known = sum(one for one in sizes.values() if isinstance(one, int))
+    transfer.meter.expect(known + there if None not in sizes.values() else None)
     cache.root.mkdir(parents=True, exist_ok=True)
     partial = sum(path.stat().st_blocks * 512 for path in cache.root.rglob(".*.part"))
     require_space(cache.root, known - partial, transfer.settings.reserve_bytes, archive.info.name)
+    return absent
 
 
 def _fetch_extras(order: Order, archive: CachedArchive, delivery: Delivery) -> None:

@@ -53,6 +53,8 @@ def _fetch_until_stable(
     for attempt in range(1, _TRIES + 1):
         stat = transfer.stat_first(urls)
         _check_size(relative, stat, known)
+        if attempt == 1 and _adopt(cache, transfer, relative, stat, known):
+            return
         try:
             _fill_whole(partial, transfer, stat)
             _accept(cache, relative, partial, stat, known)
@@ -62,6 +64,19 @@ def _fetch_until_stable(
             if attempt == _TRIES:
                 raise ChangedRemote(f"{error}; it did so {_TRIES} times") from error
             transfer.notice(f"{error}; starting over")
+
+
+def _adopt(cache: Cache, transfer: Transfer, relative: str, stat: RemoteStat, known: KnownFile | None) -> bool:
+    """Take over a file that another program put in place, such as Aspera, when it is as long as the archive's."""
+    target, size = cache.path(relative), stat.size_bytes
+    if cache.records().get(relative) is not None or not target.is_file() or target.stat().st_size != size:
+        return False
+    digest = sha256_of(target)
+    _agree(relative, size, digest, known, "published")
+    cache.record(relative, size, digest, f"{stat.url}, fetched by another program")
+    transfer.notice(f"{relative}: was there already, and is as long as the archive's")
+    transfer.meter.found(size)
+    return True
 
 
 def _fill_whole(partial: Partial, transfer: Transfer, stat: RemoteStat) -> None:

@@ -33,6 +33,8 @@ class ParticleSelection:
     Attributes:
         star: The particle table, already in the cache.
         star_path: Its path in the deposit.
+        errata: Defects of the table that are cured while reading.
+        pixel_size_angstrom: For the stack's header; that of the table, unless given.
     """
 
     star: Path
@@ -40,6 +42,7 @@ class ParticleSelection:
     count: int
     seed: int
     errata: tuple[Erratum, ...] = ()
+    pixel_size_angstrom: float | None = None
 
 
 def fetch_particles(cache: Cache, transfer: Transfer, sources: Sources, wanted: ParticleSelection) -> Path:
@@ -66,7 +69,9 @@ def fetch_particles(cache: Cache, transfer: Transfer, sources: Sources, wanted: 
 
 def _key(wanted: ParticleSelection) -> str:
     applied = "".join(sorted(erratum.id for erratum in wanted.errata))
-    return hashlib.sha256(f"{sha256_of(wanted.star)} {wanted.star_path} {applied}".encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        f"{sha256_of(wanted.star)} {wanted.star_path} {applied} {wanted.pixel_size_angstrom}".encode()
+    ).hexdigest()[:8]
 
 
 def _write(
@@ -91,7 +96,8 @@ def _write(
     images = [(position[name], section) for section, name in references]
     target = directory / STACK
     if not target.is_file():
-        fetch_images(transfer, target, stacks, images, chosen.pixel_size_angstrom)
+        pixel = wanted.pixel_size_angstrom or chosen.pixel_size_angstrom
+        fetch_images(transfer, target, stacks, images, pixel)
     names = np.array([f"{i + 1:06d}@{STACK}" for i in range(len(images))], dtype=object)
     write_particles(directory / TABLE, chosen.with_box(box_px).with_columns(rlnImageName=names))
     columns: dict[str, Any] = {"cryoreproDepositRow": rows + 1, "rlnImageOriginalName": chosen.image_names}

@@ -49,6 +49,14 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that go away are what these tests are about."""
+
+
 class Server:
     """Serves the files below `root`; `conduct` may be changed at any time."""
 
@@ -56,9 +64,7 @@ class Server:
         self.root, self.conduct, self.tally = root, conduct or Conduct(), Tally()
         self.stopping = threading.Event()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
+        self._server = _Quiet(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
