@@ -22,7 +22,7 @@ from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius
 from cryorepro.em.symmetry import Matrices, symmetry_matrices
 
 _MIRROR = np.diag([1.0, 1.0, -1.0])
-_REFINED_CANDIDATES = 6
+_REFINED_CANDIDATES = 4
 _SMALLEST_BOX = 12
 
 
@@ -106,9 +106,7 @@ def align_maps(
     best = []
     for hand in (np.eye(3), _MIRROR):
         starts = _search(coarse[0], coarse[1], grid @ hand)
-        best.append(
-            max((_refine(fine[0], fine[1], m, scale * s) for m, s in starts), key=lambda found: found[2])
-        )
+        best.append(max((_refine(fine[0], fine[1], m, scale * s) for m, s in starts), key=lambda found: found[2]))
     matrix, shift, score = best[0]
     pixel = pixel_size_angstrom * box / fine[0].shape[0]
     return Alignment(matrix, shift * pixel, score, best[1][2])
@@ -131,9 +129,7 @@ def _shrink(volume: Map, pixel_size: float, resolution: float) -> Volume:
     return np.asarray(fft.fftshift(fft.irfftn(whitened, s=(small, small, small))))
 
 
-def _search(
-    fixed: Volume, moving: Volume, matrices: Matrices
-) -> list[tuple[Matrices, npt.NDArray[np.float64]]]:
+def _search(fixed: Volume, moving: Volume, matrices: Matrices) -> list[tuple[Matrices, npt.NDArray[np.float64]]]:
     """The best candidates (matrix, shift in pixels) by cross-correlation, best first."""
     box = fixed.shape[0]
     target = fft.rfftn(fixed)
@@ -163,7 +159,7 @@ def _refine(
         return -float(fsc_curve(fixed, transform_map(moving, *moved(step)))[1:-1].mean())
 
     start = np.vstack([np.zeros(6), np.eye(6)])
-    options: Any = {"initial_simplex": start, "xatol": 0.01, "fatol": 1e-5, "maxfev": 300}
+    options: Any = {"initial_simplex": start, "xatol": 0.01, "fatol": 1e-5, "maxfev": 250}
     found = optimize.minimize(loss, np.zeros(6), method="Nelder-Mead", options=options)
     best_matrix, best_shift = moved(found.x)
     return best_matrix, best_shift, -float(found.fun)

@@ -146,7 +146,7 @@ def iterate(images: ImageSet, state: Refinement, options: RefineOptions, seed: i
     resolution = state.resolution_shell if cross_correlation else resolution
     advanced = schedule.advanced(accuracy, changes)
     if advanced.healpix_order != state.schedule.healpix_order:
-        rebuilt = [_uniform_directions(half, advanced, options) for half in rebuilt]
+        rebuilt = [start_directions(half, advanced, options) for half in rebuilt]
     at_limit = float(fsc[min(radius, box // 2) - 1])
     return Refinement(
         iteration=state.iteration + 1,
@@ -280,6 +280,7 @@ def _accuracy(images: ImageSet, poses: Poses, model: EstepModel, half_of: NDArra
     return estimate_accuracy(images, poses, model, indices(half_of, 2)[:PARTICLES_USED])
 
 
-def _uniform_directions(half: HalfState, schedule: Schedule, options: RefineOptions) -> HalfState:
+def start_directions(half: HalfState, schedule: Schedule, options: RefineOptions) -> HalfState:
+    """The model with a uniform prior over the directions of a new grid."""
     count = int(_sampling(schedule, options, 0.0).pixels.shape[0])
     return replace(half, direction_prior=torch.full((count,), 1.0 / count, dtype=torch.float64))

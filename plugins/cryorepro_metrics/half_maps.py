@@ -10,12 +10,10 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
 from cryorepro.em.formats.star import read_star
 from cryorepro.em.fsc import Curve, crossing, fsc_curve, shell_to_angstrom
-from cryorepro.em.maskcreate import spherical_mask
 from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
 
 GOLD_STANDARD = 0.143
-_MASK_EDGE_PX = 5.0
 
 
 class HalfMapFsc:
@@ -24,17 +22,16 @@ class HalfMapFsc:
     def measure(self, context: MetricContext) -> MetricValue:
         """Shell index; the curve, the interpolated crossing in Angstrom and the mask among the details.
 
-        The halves are held within a soft sphere of the stage's particle diameter, if it has one.
+        No mask is laid over the halves: what a mask adds is for post-processing to add and to correct for.
 
         Raises:
             InputError: a half map is missing, unreadable or of another size.
         """
-        halves = [read_half(context, role) for role in ("half1", "half2")]
+        halves = [read_artifact(context, role) for role in ("half1", "half2")]
         if halves[0][0].shape != halves[1][0].shape:
             raise InputError(f"half maps of {halves[0][0].shape} and {halves[1][0].shape} voxels")
         pixel_size = halves[0][1]
-        mask = particle_sphere(context, halves[0][0].shape[0], pixel_size)
-        curve = fsc_curve(*(volume * mask for volume, _ in halves))
+        curve = fsc_curve(halves[0][0], halves[1][0])
         threshold = float(context.parameters.get("threshold", GOLD_STANDARD))
         return shell_value(curve, threshold, halves[0][0].shape[0], pixel_size)
 
@@ -67,21 +64,11 @@ class PostprocessResolution:
         return shell_value(curve, GOLD_STANDARD, box, pixel_size, details)
 
 
-def read_half(context: MetricContext, role: str) -> tuple[np.ndarray, float]:
+def read_artifact(context: MetricContext, role: str) -> tuple[np.ndarray, float]:
     """A map among the artifacts with its pixel size.  Raises InputError if the stage did not write it."""
     if role not in context.artifacts:
         raise InputError(f"the stage wrote no {role}")
     return read_map(context.artifacts[role])
-
-
-def particle_sphere(context: MetricContext, box_px: int, pixel_size_angstrom: float) -> np.ndarray:
-    """Soft sphere of the stage's (or the dataset's) particle diameter, ones without either."""
-    known = {**context.data.parameters, **context.stage_parameters}
-    diameter = known.get("particle_diameter_angstrom")
-    if diameter is None:
-        return np.ones((box_px, box_px, box_px))
-    radius = min(float(diameter) / (2.0 * pixel_size_angstrom), box_px / 2 - _MASK_EDGE_PX)
-    return spherical_mask(box_px, radius, _MASK_EDGE_PX)
 
 
 def shell_value(

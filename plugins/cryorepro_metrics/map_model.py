@@ -15,7 +15,7 @@ from cryorepro.em.render import write_sections_png
 from cryorepro.em.symmetry import normalise_symmetry
 from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
-from cryorepro_metrics.half_maps import particle_sphere, read_half, shell_value
+from cryorepro_metrics.half_maps import read_artifact, shell_value
 
 PICTURE = "map_sections.png"
 _MIRROR = np.diag([1.0, 1.0, -1.0])
@@ -27,22 +27,22 @@ class MapModelFsc:
     def measure(self, context: MetricContext) -> MetricValue:
         """Shell index; the curve, the other crossing and that of the mirrored model among the details.
 
-        A model with cubic symmetry is placed by its axes, any other by a search over all rotations.  Map and
-        model are held within a soft sphere of the particle diameter.
+        A model with cubic or icosahedral symmetry is placed by its axes, any other by a search over all
+        rotations.  No mask is laid over the map: the model's density has no solvent around it, and a mask's
+        edge would decide the shells where a round particle scatters least.
 
         Raises:
             InputError: map or model is missing or unreadable, or the model has not the symmetry stated.
         """
-        volume, pixel_size = read_half(context, "map")
+        volume, pixel_size = read_artifact(context, "map")
         if "model" not in context.data.files:
             raise InputError("the dataset gives no atomic model to hold the map against")
         known = {**context.data.parameters, **context.stage_parameters}
         symmetry = normalise_symmetry(str(known.get("symmetry", "C1")))
         box = volume.shape[0]
-        mask = particle_sphere(context, box, pixel_size)
-        model = place_model(read_model(context.data.files["model"]), volume * mask, pixel_size, symmetry)
+        model = place_model(read_model(context.data.files["model"]), volume, pixel_size, symmetry)
         curve, mirrored = (
-            fsc_curve(volume * mask, mask * model_density(candidate, box, pixel_size))
+            fsc_curve(volume, model_density(candidate, box, pixel_size))
             for candidate in (model, model.moved(_MIRROR, np.zeros(3)))
         )
         threshold = float(context.parameters.get("threshold", 0.5))
