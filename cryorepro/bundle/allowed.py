@@ -16,19 +16,24 @@ _MEASUREMENTS = frozenset({"stage_ended"})
 """Events whose further fields may leave when they are plain numbers: times, memory, energy."""
 
 _PROBES: dict[str, str] = {
-    "container": "cgroup_version kind root_filesystem signs",
+    "cloud": "cloud hypervisor instance_type virtual",
+    "container": "cgroup_version image_built image_sha256 kind root_filesystem signs",
     "cpu": """affinity affinity_cores architecture caches cgroup_quota_cores cores_logical cores_physical family flags
-        frequency load_average_1_5_15_min microcode mitigations model model_number numa_nodes smt_active stepping
-        usable_cores vendor virtualised""",
+        frequency isolated load_average_1_5_15_min microcode mitigations model model_number numa numa_nodes smt_active
+        smt_control stepping thermal_throttle_events usable_cores vendor virtualised""",
+    "cryosparc": "found master worker",
     "filesystems": "roles",
     "gpu": "count cuda_driver driver gpus nvml nvml_error",
-    "memory": """available_bytes cgroup_limit_bytes huge_pages_reserved numa_balancing swap_free_bytes swap_total_bytes
-        swappiness total_bytes transparent_huge_pages usable_bytes""",
+    "libraries": "bundled relion system",
+    "memory": """available_bytes cgroup_limit_bytes huge_page_bytes huge_pages_free huge_pages_reserved nodes
+        numa_balancing overcommit swap_free_bytes swap_total_bytes swappiness total_bytes transparent_huge_pages
+        transparent_huge_pages_defrag usable_bytes zone_reclaim""",
     "python": "build compiler distributions implementation settings version virtual_environment",
-    "pytorch": """environment numpy torch triton cuda cudnn devices deterministic threads parallel precision""",
+    "pytorch": "environment numpy torch torch_build triton",
     "relion": "found mpi precision programs_sha256 version",
+    "session": "clock decimal_point locale",
     "slurm": "in_job left_out variables",
-    "system": """architecture aslr clock_source distribution hypervisor kernel kernel_release libc limits""",
+    "system": "architecture aslr clock_source distribution hypervisor kernel kernel_release libc limits",
 }
 _PROBE_FIELDS = {name: frozenset(fields.split()) for name, fields in _PROBES.items()}
 _NAMES_THE_JOB = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID")

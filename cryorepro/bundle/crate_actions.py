@@ -91,7 +91,18 @@ def _stage_action(graph: Graph, facts: Facts, name: str, agent: Entity) -> Entit
 def _total(stage: dict[str, Any]) -> dict[str, Any]:
     """Sums of the record, and what else the last attempt measured."""
     last = stage["attempts"][-1] if stage["attempts"] else {}
-    return {**{name: last.get(name) for name in USAGE}, **stage.get("usage", {})}
+    return {**{name: last.get(name) for name in USAGE}, **_energy(stage), **stage.get("usage", {})}
+
+
+def _energy(stage: dict[str, Any]) -> dict[str, float]:
+    """Sums over attempts of what the timelines measured; nothing where one of them could not."""
+    tables = [(attempt.get("timeline") or {}).get("energy_joules") or {} for attempt in stage["attempts"]]
+    found: dict[str, float] = {}
+    for name, part in (("energy_joules", "packages"), ("gpu_energy_joules", "gpus")):
+        values = [table.get(part) for table in tables]
+        if values and all(isinstance(value, int | float) for value in values):
+            found[name] = sum(values)
+    return found
 
 
 def _usage(graph: Graph, owner: str, values: dict[str, Any]) -> list[Entity]:

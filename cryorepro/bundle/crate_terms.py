@@ -31,8 +31,8 @@ USAGE: dict[str, tuple[str, str]] = {
     "peak_memory_bytes": ("peak memory", _QUDT + "BYTE"),
     "read_bytes": ("bytes read", _QUDT + "BYTE"),
     "written_bytes": ("bytes written", _QUDT + "BYTE"),
-    "energy_joules": ("energy", _QUDT + "J"),
-    "gpu_energy_joules": ("GPU energy", _QUDT + "J"),
+    "energy_joules": ("energy of the processors", _QUDT + "J"),
+    "gpu_energy_joules": ("energy of the GPUs", _QUDT + "J"),
     "gpu_seconds": ("GPU time", _QUDT + "SEC"),
     "peak_gpu_memory_bytes": ("peak GPU memory", _QUDT + "BYTE"),
 }

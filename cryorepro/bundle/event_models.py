@@ -125,7 +125,7 @@ class StageStarted(Record):
 
 
 class StageEnded(Record):
-    """How an attempt at a stage ended; further fields are measurements, and only numbers."""
+    """How an attempt at a stage ended; fields that are not named here are measurements, and only numbers."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -137,6 +137,7 @@ class StageEnded(Record):
     message: str | None
     signal: int | None = None
     confined: bool | None = None
+    timeline: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _measurements_are_numbers(self) -> StageEnded:

@@ -47,15 +47,13 @@ def import_bundle(home: Home, report: Report) -> Path:
         raise InputError(
             f"run {target.name} was imported already ({read_json(target / ORIGIN)['bundle_sha256'][:16]} …)"
         )
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     files = _KEPT | {row.member: _inside(row.run_path) for row in bundle.facts.info.artifacts}
-    with Archive.open(bundle.path) as archive:
-        for member, name in files.items():
-            path = draft / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as stream:
-                stream.writelines(archive.blocks(member))
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        _unpack(bundle.path, files, draft)
+    except OSError as error:  # two outputs that cannot both lie where they say, or a full disk
+        shutil.rmtree(draft, ignore_errors=True)
+        raise InputError(f"{bundle.path}: cannot be kept ({error.strerror})") from error
     write_json(draft / ORIGIN, {
         "origin": "bundle",
         "bundle_sha256": bundle.sha256,
@@ -64,6 +62,15 @@ def import_bundle(home: Home, report: Report) -> Path:
     })  # fmt: skip
     draft.rename(target)
     return target
+
+
+def _unpack(path: Path, files: dict[str, str], directory: Path) -> None:
+    with Archive.open(path) as archive:
+        for member, name in files.items():
+            target = directory / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as stream:
+                stream.writelines(archive.blocks(member))
 
 
 def _inside(run_path: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 _FREE = ("threads", "device", "deterministic", "executor", "seed")
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
 def export_command(
@@ -81,7 +81,7 @@ def verify_command(
     repeated = _repeat_twin(report, as_json) if rerun_twin and report.holds else None
     if as_json:
         rows = [{"kind": finding.kind, "text": finding.text} for finding in report.findings]
-        typer.echo(json.dumps({"holds": report.holds, "findings": rows, "rerun": repeated and repeated.word}, indent=1))
+        typer.echo(json.dumps({"holds": report.holds, "findings": rows, "rerun": repeated and repeated.word}))
     else:
         _print_report(report)
         if repeated:
