@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -23,6 +24,9 @@ from cryorepro.cli.spec import schema_command, validate_command
 from cryorepro.cli.timeline import timeline_command
 from cryorepro.em.errors import InputError
 from cryorepro.store.errors import StoreError
+
+FILE_COLUMNS = "110"
+"""Width of tables that go to a file or a pipe; on a terminal they follow its width."""
 
 app = typer.Typer(
     help="Run published cryo-EM benchmarks here and say whether their outcome was reproduced.",
@@ -69,6 +73,8 @@ def _main(
 
 def run() -> None:
     """Entry point of the console script."""
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", FILE_COLUMNS)
     try:
         app()
     except (InputError, StoreError) as error:
