@@ -44,10 +44,12 @@ def run_attempt(
     tick: Callable[[], None],
     inputs: Sequence[Path] = (),
     cold: bool = False,
+    sample: bool = True,
 ) -> Exit:
     """Run ``command`` to its end, calling ``tick`` about ten times a second.
 
     ``inputs`` are files whose place in the page cache is sampled; with ``cold`` they are dropped from it first.
+    Without ``sample`` no timeline is taken.
 
     Raises:
         OSError, StoreError: the attempt could not be written down or started.
@@ -65,6 +67,7 @@ def run_attempt(
         "die_with_parent": True,
         "inputs": [str(path) for path in inputs],
         "cold": cold,
+        "sample": sample,
     })  # fmt: skip
     handle = executor.launch(attempt_file)
     try:

@@ -66,7 +66,7 @@ class Context:
             environment={"OMP_NUM_THREADS": str(self.plan.options.threads)},
             cwd=directory,
         )
-        finished = self.supervise(module, command, directory, [], self.watch.beat)
+        finished = self.supervise(module, command, directory, [], self.watch.beat, sample=False)
         if self.stopping and finished.exit_code != 0:
             raise Interrupted
         if not result.is_file():
@@ -82,10 +82,13 @@ class Context:
         tick: Callable[[], None],
         inputs: Sequence[Path] = (),
         cold: bool = False,
+        sample: bool = True,
     ) -> Exit:
         """Run ``command`` through the executor until it ends."""
         lock = self.directory.lock(name)
-        return run_attempt(self.executor, command, directory, lock, deny, lambda: self.stopping, tick, inputs, cold)
+        return run_attempt(
+            self.executor, command, directory, lock, deny, lambda: self.stopping, tick, inputs, cold, sample
+        )
 
 
 def classify(finished: Exit, sentence: str, directory: Path) -> tuple[FailureClass, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from cryorepro.em.errors import InputError
 from cryorepro.store.errors import StoreError
 from cryorepro.workflow.files import read_json
+from cryorepro.workflow.redact import Redactor
 from cryorepro.workflow.timeline import archive
 from cryorepro.workflow.timeline.sampler import FILE
 from cryorepro.workflow.timeline.series import read_samples
@@ -35,7 +36,8 @@ def keep(
             archive.add(run / archive.FILE, timeline)
             raw.unlink()
     except (InputError, StoreError, OSError) as error:
-        return {"samples": 0, "perturbed": [], "error": str(error)}
+        reason = Redactor.of_this_machine({"run": str(run)}).sentence(str(error))
+        return {"samples": 0, "perturbed": [], "error": reason}
     return summary
 
 
