@@ -20,8 +20,7 @@ TODAY = date(2026, 11, 20)
 def test_the_shipped_registry_is_consistent() -> None:
     report = check_registry(None, TODAY)
     assert report.problems == []
-    assert report.counts["instances"] == 32
-    assert report.counts["GPUs"] == 29
+    assert all(count > 0 for count in report.counts.values()) and len(report.counts) == 6
 
 
 def test_prices_by_date() -> None:

@@ -18,6 +18,9 @@ FACTOR = 8.0
 # With the number of devices unknown the fastest sound run is the measure, and it used the most devices there are.
 FACTOR_UNKNOWN = 4.0
 
+# A step that at most a quarter of a workload's runs have does not belong to it, so those runs say nothing about it.
+RARE = 0.25
+
 
 def check_too_short(record: Record) -> Iterator[Finding]:
     """Times that are too short for the work that other runs of the same stage did."""
@@ -59,14 +62,17 @@ def _findings(short: list[Claim], sound: list[Claim]) -> Iterator[Finding]:
 
 
 def _elsewhere(record: Record) -> Iterator[Finding]:
-    """A step that no other run of its workload has, held against the same program in other workloads."""
-    alone = [same[0] for same in grouped(record.times, stage).values() if len(same) == 1 and same[0].step]
-    programs = grouped(record.times, _program)
-    for claim in alone:
-        others = [other for other in programs.get(_program(claim), []) if other.workload != claim.workload]
-        if others:
-            short, sound = split([claim, *others])
-            yield from _findings([one for one in short if one.id == claim.id], sound)
+    """Steps that few runs of their workload have, held against the same program in other workloads."""
+    steps = [claim for claim in record.times if claim.step is not None]
+    programs = grouped(steps, _program)
+    for same in grouped(steps, lambda claim: claim.workload).values():
+        runs = len({claim.run for claim in same})
+        for rare in grouped(same, lambda claim: claim.step).values():
+            if len({claim.run for claim in rare}) <= RARE * runs:
+                for claim in rare:
+                    others = [one for one in programs.get(_program(claim), []) if one.workload != claim.workload]
+                    short, sound = split([claim, *others])
+                    yield from _findings([one for one in short if one.id == claim.id], sound)
 
 
 def _program(claim: Claim) -> tuple[str, str, str, str] | None:
