@@ -231,7 +231,6 @@ class Refine3DFiles:
             "rlnNumberOfIterWithoutResolutionGain": schedule.without_gain,
             "rlnNumberOfIterWithoutChangingAssignments": schedule.without_change,
             "rlnHasConverged": int(schedule.converged),
-            "rlnHasHighFscAtResolLimit": int(schedule.radius >= self.box_px // 2),
         }
         measured = {
             "rlnOverallAccuracyRotations": state.accuracy.rotation_deg,

@@ -168,6 +168,8 @@ def _halves(request: StageRequest, parameters: Refine3DParameters, loaded: Parti
 
     from cryorepro.em.half_sets import random_halves
 
+    if len(loaded.images) < 2:
+        raise InputError(f"{loaded.particles.source}: one particle cannot be divided into two halves.")
     if not (parameters.use_input_poses and "rlnRandomSubset" in loaded.particles.columns):
         return random_halves(len(loaded.images), request.seed)
     halves = loaded.particles.column("rlnRandomSubset")
