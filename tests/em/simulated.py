@@ -62,8 +62,9 @@ def simulated_set(
     snr: float = 0.3,
     seed: int = 1,
     shift_px: float = 1.5,
+    shares: tuple[float, float, float] = (0.4, 0.25, 0.35),
 ) -> SimulatedSet:
-    """``count`` particles of the three-conformer ribosome, uniform views, proportions .4 / .25 / .35."""
+    """``count`` particles of the three-conformer ribosome in these shares, uniform views."""
     imaging = Imaging(box_px, pixel_size_angstrom, 300.0, 2.7, 0.1, snr, background_radius_px=0.375 * box_px)
     stream = random_stream(seed, "tests/views")
     tilt = np.rad2deg(np.arccos(stream.uniform(-1.0, 1.0, count)))
@@ -71,7 +72,7 @@ def simulated_set(
     shifts = stream.normal(0.0, shift_px, (count, 2)).clip(-4.0, 4.0) * pixel_size_angstrom
     u = stream.uniform(10_000.0, 30_000.0, count)
     defocus = np.stack([u, u - stream.uniform(0, 500, count), stream.uniform(0, 180, count)], axis=1)
-    conformers = stream.choice(3, size=count, p=(0.4, 0.25, 0.35))
+    conformers = stream.choice(3, size=count, p=shares)
     views = Views(conformers, angles, shifts, defocus)
     models = ribosome(seed)
     scale = signal_scale(models, views.part(slice(0, 64)), imaging)

@@ -27,10 +27,12 @@ def work(request: StageRequest) -> None:
     import torch
 
     from cryorepro.em.class3d import classify
+    from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
 
     # Parallel work is done by processes of one thread each: the same bits for any number of them.
     torch.set_num_threads(1)
+    keep_freed_memory()
     _check_device(request)
     parameters = parameters_of(request, Class3DParameters)
     loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
