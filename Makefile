@@ -3,12 +3,12 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: reproduce test lint system clean
+.PHONY: reproduce test lint system bundle-tools clean
 
 reproduce: $(VENV)/.runtime
 	$(BIN)/cryorepro reproduce empiar-10028
 
-test: system $(VENV)/.development lint
+test: system bundle-tools $(VENV)/.development lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.development
@@ -17,6 +17,14 @@ lint: $(VENV)/.development
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_house.py
+
+# Readers of bundles that need other versions than ours (roc-validator: rich < 14), in an environment of their own.
+bundle-tools: .venv-bundle/.ready
+
+.venv-bundle/.ready: tests/bundle/tools-requirements.txt
+	$(PYTHON) -m venv .venv-bundle
+	.venv-bundle/bin/python -m pip install --quiet -r $<
+	touch $@
 
 # The tests drive the real RELION; on Debian it is two packages.
 system:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cryorepro.bundle.citation import SPDX, description, split_name, title
 from cryorepro.bundle.crate_actions import add_actions
 from cryorepro.bundle.crate_results import add_results
-from cryorepro.bundle.crate_terms import CRATE_11, MEDIA_TYPES, PROFILES, context
+from cryorepro.bundle.crate_terms import CRATE_11, MEDIA_TYPES, PROFILES, WORKFLOW_CRATE, context
 from cryorepro.bundle.crate_workflow import add_workflow, parameter_id
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.graph import Graph, reference
@@ -54,9 +54,7 @@ def crate_json(facts: Facts, members: Mapping[str, MemberSum]) -> bytes:
 
 
 def _add_descriptor(graph: Graph) -> None:
-    graph.add(
-        CRATE, "CreativeWork", about=reference("./"), conformsTo=[reference(CRATE_11), reference(PROFILES[-1][0])]
-    )
+    graph.add(CRATE, "CreativeWork", about=reference("./"), conformsTo=[reference(CRATE_11), reference(WORKFLOW_CRATE)])
 
 
 def _add_profile(graph: Graph, identifier: str, name: str, version: str) -> dict[str, Any]:

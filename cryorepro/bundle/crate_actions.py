@@ -99,8 +99,8 @@ def _energy(stage: dict[str, Any]) -> dict[str, float]:
     tables = [(attempt.get("timeline") or {}).get("energy_joules") or {} for attempt in stage["attempts"]]
     found: dict[str, float] = {}
     for name, part in (("energy_joules", "packages"), ("gpu_energy_joules", "gpus")):
-        values = [table.get(part) for table in tables]
-        if values and all(isinstance(value, int | float) for value in values):
+        values = [float(table[part]) for table in tables if isinstance(table.get(part), int | float)]
+        if values and len(values) == len(tables):
             found[name] = sum(values)
     return found
 

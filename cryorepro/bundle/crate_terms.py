@@ -7,12 +7,14 @@ from typing import Any
 CRATE_11 = "https://w3id.org/ro/crate/1.1"
 CONTEXTS = (f"{CRATE_11}/context", "https://w3id.org/ro/terms/workflow-run/context")
 """The second defines sha256, environment and resourceUsage; without it these vanish without a word."""
+WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 
 PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
     ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
     ("https://w3id.org/ro/wfrun/provenance/0.5", "Provenance Run Crate", "0.5"),
-    ("https://w3id.org/workflowhub/workflow-ro-crate/1.0", "Workflow RO-Crate", "1.0"),
+    (WORKFLOW_CRATE, "Workflow RO-Crate", "1.0"),
+    ("urn:cryorepro:profile:run-crate:0.1", "cryorepro Run Crate", "0.1"),
 )
 BIOSCHEMAS_WORKFLOW = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 BIOSCHEMAS_PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
