@@ -35,7 +35,10 @@ def megabytes(value: float | None) -> str:
 
 def print_runs(rows: list[dict[str, Any]]) -> None:
     """The list of runs."""
-    table = _plain("run", "benchmark", "tier", "runners", "seed", "status", "elapsed", title="runs")
+    table = _plain(title="runs")
+    table.add_column("run", no_wrap=True)
+    for column in ("benchmark", "tier", "runners", "seed", "status", "elapsed"):
+        table.add_column(column)
     for row in rows:
         runners = row["runners"]
         text = runners if isinstance(runners, str) else ", ".join(dict.fromkeys(dict(runners or {}).values()))

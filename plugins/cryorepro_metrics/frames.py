@@ -74,7 +74,7 @@ def _fit(found: Floats, true: Floats, displacement: Floats) -> Frame:
         off = _angles(found, true @ rotation)
         kept = off < max(_FAR_DEGREES, float(np.median(off)))
     shift, *_ = np.linalg.lstsq(true[kept][:, :2].reshape(-1, 3), displacement[kept].reshape(-1), rcond=None)
-    return Frame(rotation, shift)
+    return Frame(rotation, np.asarray(shift, dtype=np.float64))
 
 
 def _nearest_rotation(matrix: Floats) -> Floats:
@@ -86,7 +86,8 @@ def _nearest_rotation(matrix: Floats) -> Floats:
 def _angles(first: Floats, second: Floats) -> Floats:
     """Degrees between rotations ``[n, 3, 3]``, accurate at small angles: |A - B|_F = 2 sqrt(2) sin(angle / 2)."""
     distance = np.linalg.norm((first - second).reshape(len(first), 9), axis=1)
-    return np.degrees(2.0 * np.arcsin(np.clip(distance / (2.0 * np.sqrt(2.0)), 0.0, 1.0)))
+    angles: Floats = np.degrees(2.0 * np.arcsin(np.clip(distance / (2.0 * np.sqrt(2.0)), 0.0, 1.0)))
+    return angles
 
 
 def true_orientations(framed: Framed, classes: NDArray[np.int64]) -> Floats:
