@@ -75,3 +75,18 @@ def path_command(
     from cryorepro.workflow.fetch.inventory import cached_path
 
     typer.echo(cached_path(Home.locate().cache, dataset, file))
+
+
+@data_app.command("remote")
+def remote_command(
+    dataset: Annotated[str, typer.Argument(help="A dataset.")],
+    folder: Annotated[str, typer.Argument(help="A folder of its archive entry.")] = "",
+) -> None:
+    """What the archive holds: EMPIAR's own record of the image sets, and the names in a folder."""
+    from cryorepro.plugins.loader import load_catalogue
+    from cryorepro.plugins.types import Dataset
+    from cryorepro.workflow.fetch.open import open_archive
+    from cryorepro.workflow.fetch.outlook import outlook
+
+    with open_archive(load_catalogue().get(Dataset, dataset).descriptor.info) as archive:
+        typer.echo("\n".join(outlook(archive, folder)))

@@ -22,6 +22,9 @@ def fetch_command(
     ] = None,
     connections: Annotated[int, typer.Option(help="Ranges read at once.", min=1, max=32)] = 8,
     limit_rate: Annotated[str | None, typer.Option(help="Bytes per second: 500k, 20M.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Only this file of the entry, by its path; repeatable.")
+    ] = None,
     method: Annotated[str, typer.Option(help="https; aspera, globus, wget or lftp print their command.")] = "https",
 ) -> None:
     """Fetch a tier of a dataset, verified and resumable; the same command again goes on where it stopped."""
@@ -29,22 +32,27 @@ def fetch_command(
     from cryorepro.plugins.loader import load_catalogue
     from cryorepro.plugins.types import Dataset
     from cryorepro.store.home import Home
-    from cryorepro.workflow.fetch.deliver import deliver, preview
+    from cryorepro.workflow.fetch.deliver import deliver, deliver_files, preview
     from cryorepro.workflow.fetch.open import open_archive
     from cryorepro.workflow.fetch.orders import make_order, make_settings
 
     if method not in METHODS:
         raise InputError(f"--method {method}: the methods are {', '.join(METHODS)}")
     info = load_catalogue().get(Dataset, dataset).descriptor.info
-    order = make_order(info, tier, count, seed, extras)
-    lines = preview(order, Home.locate().cache)
-    if dry_run:
-        typer.echo("\n".join(lines))
-        return
-    if method != "https":
-        typer.echo(next(line for line in lines if line.startswith(f"{method} ")).removeprefix(method).strip())
-        return
     settings = make_settings(connections, limit_rate)
-    with show_transfer() as (meter, notice), open_archive(info, settings, meter, notice) as archive:
-        delivery = deliver(order, archive)
+    order = None if file else make_order(info, tier, count, seed, extras)
+    if order is not None:
+        lines = preview(order, Home.locate().cache)
+        if dry_run:
+            typer.echo("\n".join(lines))
+            return
+        if method != "https":
+            typer.echo(next(line for line in lines if line.startswith(f"{method} ")).removeprefix(method).strip())
+            return
+    try:
+        with show_transfer() as (meter, notice), open_archive(info, settings, meter, notice) as archive:
+            delivery = deliver(order, archive) if order is not None else deliver_files(file or [], archive)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     print_delivery(delivery, meter)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import cryorepro
+from cryorepro.cli.bench import bench_app
 from cryorepro.cli.bundle import export_command, import_command, verify_command
 from cryorepro.cli.cite import cite_command
 from cryorepro.cli.claims import claims_app
@@ -47,6 +48,7 @@ app.command("validate")(validate_command)
 app.command("schema")(schema_command)
 app.add_typer(fingerprint_app, name="fingerprint")
 app.command("timeline")(timeline_command)
+app.add_typer(bench_app, name="bench")
 app.command("cite")(cite_command)
 app.command("fetch")(fetch_command)
 app.add_typer(data_app, name="data")

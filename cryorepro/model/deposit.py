@@ -56,7 +56,6 @@ class Bundle(Record):
 class ArchiveLayout(Record):
     """Where files lie in an EMPIAR entry. Patterns may use ``*`` in the last parts of a path."""
 
-    entry: Annotated[str, Field(pattern=r"^\d{5}$")]
     metadata: list[ArchivePath] = Field(default_factory=list)
     particles_star: ArchivePath | None = None
     particles: list[ArchivePath] = Field(default_factory=list)

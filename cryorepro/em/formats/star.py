@@ -113,14 +113,15 @@ def parse_star(text: str, source: str) -> dict[str, StarBlock]:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{source}: not a readable STAR file ({str(error).splitlines()[0]}).") from error
-    blocks = [_convert_block(block, source) for block in document]
+    quoted = "'" in text or '"' in text
+    blocks = [_convert_block(block, source, quoted) for block in document]
     if not blocks:
         raise InputError(f"{source}: holds no data_ block.")
     _compare_row_counts(blocks, [len(loop.row_lines) for loop in loops], source)
     return {block.name: block for block in blocks}
 
 
-def _convert_block(block: cif.Block, source: str) -> StarBlock:
+def _convert_block(block: cif.Block, source: str, quoted: bool) -> StarBlock:
     name = block.name.strip()
     pairs: dict[str, list[str]] = {}
     loops: list[cif.Loop] = []
@@ -136,9 +137,15 @@ def _convert_block(block: cif.Block, source: str) -> StarBlock:
     tags = [_label(tag) for tag in loops[0].tags]
     if len(set(tags)) != len(tags):
         raise InputError(f"{source}: data_{name} names a column twice.")
-    values = loops[0].values
-    columns = {tag: _unquote_all(values[i :: len(tags)]) for i, tag in enumerate(tags)}
+    columns = {_label(tag): _shared(block.find_loop(tag), quoted) for tag in loops[0].tags}
     return StarBlock(name, columns, is_loop=True, source=source)
+
+
+def _shared(values: Iterable[str], quoted: bool) -> list[str]:
+    """A column with one object for equal values: most columns of a large table repeat few of them."""
+    seen: dict[str, str] = {}
+    column = [seen.setdefault(value, value) for value in values]
+    return _unquote_all(column) if quoted else column
 
 
 def _compare_row_counts(blocks: Sequence[StarBlock], counted: Sequence[int], source: str) -> None:

@@ -31,10 +31,11 @@ class CachedArchive:
 
     @property
     def sources(self) -> Sources:
-        """Where the entry's files are. Raises InputError if the dataset does not say."""
-        if self.info.layout is None:
-            raise InputError(f"{self.info.name}: the layout of its archive entry is not known")
-        return empiar(self.info.layout.entry)
+        """Where the entry's files are. Raises InputError if the dataset is not an EMPIAR entry."""
+        number = self.info.accession.removeprefix("EMPIAR-")
+        if not (number.isascii() and number.isdigit()) or number == self.info.accession:
+            raise InputError(f"{self.info.name}: {self.info.accession} is not an EMPIAR accession")
+        return empiar(number)
 
     def file(self, path: str) -> Path:
         """A file of the deposit, whole and verified."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cryorepro.workflow.fetch.errors import Interrupted, Retry, Unreachable
+from cryorepro.workflow.fetch.errors import Interrupted, Retry
 from cryorepro.workflow.fetch.journal import Entry, JournalWriter
 from cryorepro.workflow.fetch.meter import Meter
 from cryorepro.workflow.fetch.pieces import Piece
@@ -133,7 +133,7 @@ class Assembly:
                     self._meter.found(piece.start - cursor.at)
                     cursor.at = piece.start
                 if patience.exhausted(error.unreachable):
-                    raise Unreachable(f"{error}; given up after {patience.failures} tries") from error
+                    raise error.given_up(patience.failures) from error
                 self._stop.wait(patience.wait_s(error.after_s))
 
     def _read(self, piece: Piece, cursor: _Cursor, patience: Patience) -> None:

@@ -14,7 +14,7 @@ from cryorepro.workflow.fetch.cache import DEPOSIT, SUBSETS
 from cryorepro.workflow.fetch.commands import commands
 from cryorepro.workflow.fetch.emdb import Extra, emdb_paths, fetch_emdb, fetch_model
 from cryorepro.workflow.fetch.errors import NotFound
-from cryorepro.workflow.fetch.manifest import sha256_of
+from cryorepro.workflow.fetch.manifest import safe_path, sha256_of
 from cryorepro.workflow.fetch.movies import write_movie_tables
 from cryorepro.workflow.fetch.space import human, require_space
 from cryorepro.workflow.fetch.tiers import (
@@ -86,7 +86,11 @@ def preview(order: Order, cache_root: Path) -> list[str]:
     lines += [f"bundle   {bundle.url}" for bundle in layout.bundles if bundle.tier == order.tier]
     lines += [f"leave    {name}" for name in sorted(discarded_names(info))]
     lines += [f"with     {extra}: {', '.join(info.emdb if extra != 'model' else info.pdb)}" for extra in order.extras]
-    found = commands(layout.entry, [path for path in patterns(layout, "full") if path not in layout.metadata], folder)
+    found = commands(
+        info.accession.removeprefix("EMPIAR-"),
+        [path for path in patterns(layout, "full") if path not in layout.metadata],
+        folder,
+    )
     return lines + [f"{name:<8} {command}" for name, command in found.items()]
 
 
@@ -112,6 +116,22 @@ def deliver(order: Order, archive: CachedArchive) -> Delivery:
     _fetch_extras(order, archive, delivery)
     if order.tier == "full":
         archive.complete(delivery.files)
+    return delivery
+
+
+def deliver_files(paths: list[str], archive: CachedArchive) -> Delivery:
+    """Fetch files of the entry by their paths, whatever is known of its layout.
+
+    Raises:
+        FetchError: one cannot be had.
+        InputError: one is not a path inside the entry.
+    """
+    delivery = Delivery(archive.cache.root / DEPOSIT)
+    places = {f"{DEPOSIT}/{safe_path(path)}": archive.sources.urls(path) for path in paths}
+    _expect(archive, places, set())
+    for relative, urls in places.items():
+        archive.fetch(relative, urls)
+        delivery.files.append(relative)
     return delivery
 
 

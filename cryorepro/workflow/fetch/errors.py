@@ -34,9 +34,24 @@ class Interrupted(FetchError):
 
 
 class Retry(Exception):
-    """One try failed in a way that may pass; `after_s` is what the server asked to wait."""
+    """One try failed in a way that may pass.
 
-    def __init__(self, reason: str, after_s: float | None = None, unreachable: bool = False) -> None:
+    Attributes:
+        after_s: What the server asked to wait.
+        unreachable: Nobody answered; fewer tries are made.
+        final: What it becomes when no try is left.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        after_s: float | None = None,
+        unreachable: bool = False,
+        final: type[FetchError] = Unreachable,
+    ) -> None:
         super().__init__(reason)
-        self.after_s = after_s
-        self.unreachable = unreachable
+        self.after_s, self.unreachable, self.final = after_s, unreachable, final
+
+    def given_up(self, tries: int) -> FetchError:
+        """The error that ends the tries."""
+        return self.final(f"{self}; given up after {tries} tries")

@@ -60,9 +60,7 @@ class HttpTransport:
             )
         finally:
             _discard(response)
-        page = error_page(stat.name, head, response.headers.get("Content-Type"))
-        if page is not None:
-            raise WrongContent(f"{url}: the server sent {page} with status {response.status} in place of the file")
+        _refuse_page(response, stat, head)
         return stat
 
     def read(self, stat: RemoteStat, start: int, end: int | None, stop: threading.Event) -> Iterator[bytes]:
@@ -74,14 +72,19 @@ class HttpTransport:
         if not whole and stat.etag and not stat.etag.startswith("W/"):
             headers["If-Range"] = stat.etag
         response = self._get(stat.url, headers)
-        complete = False
+        complete = begun = False
         try:
+            if response.status == 200 and not whole:
+                _refuse_page(response, stat, _read_head(response, HEAD_BYTES))
             left = _check_answer(response, stat, start, end, whole)
             guard = StallGuard(self._settings)
             while left is None or left > 0:
                 block = _read_block(response, BLOCK_BYTES if left is None else min(BLOCK_BYTES, left), stat.url)
                 if not block:
                     break
+                if whole and not begun:
+                    _refuse_page(response, stat, block)
+                begun = True
                 guard.received(len(block), stat.url)
                 left = None if left is None else left - len(block)
                 yield block
@@ -180,6 +183,14 @@ def _check_answer(
         raise Retry(f"{url}: the server sent another range than the one asked for")
     last = int(match[2]) + 1
     return (last if end is None else min(last, end)) - start
+
+
+def _refuse_page(response: urllib3.BaseHTTPResponse, stat: RemoteStat, head: bytes) -> None:
+    """Raise Retry for an error page: such a page may pass, but it is never the file."""
+    page = error_page(stat.name, head, response.headers.get("Content-Type"))
+    if page is not None:
+        sentence = f"{stat.url}: the server sent {page} with status {response.status} in place of the file"
+        raise Retry(sentence, final=WrongContent)
 
 
 def _declared_size(response: urllib3.BaseHTTPResponse) -> int | None:

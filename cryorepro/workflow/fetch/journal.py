@@ -46,7 +46,8 @@ def read_journal(path: Path) -> tuple[dict[str, Any], list[Entry]] | None:
         if text is None:
             continue  # torn by a crash, or damaged: its bytes will be fetched again
         start, length, crc = (int(part) for part in text.split(b" "))
-        entries.append(Entry(start, length, crc))
+        if start >= 0 and length > 0:
+            entries.append(Entry(start, length, crc))
     try:
         return json.loads(header), entries
     except ValueError:

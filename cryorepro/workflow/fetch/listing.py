@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
 
 from cryorepro.em.errors import InputError
-from cryorepro.workflow.fetch.errors import FetchError
+from cryorepro.workflow.fetch.errors import FetchError, Retry, WrongContent
 from cryorepro.workflow.fetch.manifest import safe_path
 from cryorepro.workflow.fetch.sources import Sources
 from cryorepro.workflow.fetch.text import read_text
@@ -53,9 +53,14 @@ def list_folder(transfer: Transfer, sources: Sources, folder: str) -> list[str]:
         FetchError: the archive does not answer, or what it sends is no index.
     """
     url = (sources.urls(folder)[0] if folder else sources.bases[0]).rstrip("/") + "/"
-    page = read_text(transfer, url, "html")
-    if "<a" not in page.lower():
-        raise FetchError(f"{url}: the server sent no index of the folder")
+
+    def index() -> str:
+        page = read_text(transfer, url, "html")
+        if "<a" not in page.lower():
+            raise Retry(f"{url}: the server sent no index of the folder", final=WrongContent)
+        return page
+
+    page = transfer.patiently(index)
     return index_entries(page, transfer.settings.mirrored(url))
 
 

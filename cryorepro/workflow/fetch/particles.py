@@ -69,9 +69,8 @@ def fetch_particles(cache: Cache, transfer: Transfer, sources: Sources, wanted: 
 
 def _key(wanted: ParticleSelection) -> str:
     applied = "".join(sorted(erratum.id for erratum in wanted.errata))
-    return hashlib.sha256(
-        f"{sha256_of(wanted.star)} {wanted.star_path} {applied} {wanted.pixel_size_angstrom}".encode()
-    ).hexdigest()[:8]
+    parts = sha256_of(wanted.star), wanted.star_path, applied, wanted.pixel_size_angstrom
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
 def _write(

@@ -80,7 +80,7 @@ class Transfer:
                 return call()
             except Retry as error:
                 if patience.exhausted(error.unreachable):
-                    raise Unreachable(f"{error}; given up after {patience.failures} tries") from error
+                    raise error.given_up(patience.failures) from error
                 stop.wait(patience.wait_s(error.after_s))
 
     def close(self) -> None:

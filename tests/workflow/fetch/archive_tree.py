@@ -21,14 +21,14 @@ def mirror_variable(url: str) -> str:
     return " ".join(f"{prefix}={place}" for prefix, place in mirrors(url))
 
 
-def entry_10288(root: Path, movies: int = 12) -> list[str]:
+def entry_10288(root: Path, movies: int = 12, movie_bytes: int = 20_000) -> list[str]:
     """The CB1 entry in small: movies, gains, the odd movies of its erratum, a file that is no movie."""
     data = root / EMPIAR / "10288" / "data"
     names = [f"CB1__{i:05d}_Feb18_23.{i:02d}.00.tif" for i in range(6, 6 + movies)]
     odd = ["CB1__00004_Feb18_23.33.18.tif", "CB1__00005_Feb18_23.34.19.tif", "CB1__00724_Feb19_12.00.25.tif"]
     gains = ["CountRef_CB1__00000_Feb18_23.26.46.dm4", "CountRef_CB1__00826_Feb19_14.19.25.dm4"]
     for seed, name in enumerate([*names, *odd, *gains, "notes.txt"]):
-        make_file(data / name, 20_000 + seed, seed)
+        make_file(data / name, (movie_bytes if name in names else 20_000) + seed, seed)
     (root / EMPIAR / "10288" / "10288.xml").write_text('<?xml version="1.0"?>\n<entry accessionCode="EMPIAR-10288"/>\n')
     return names
 
@@ -50,7 +50,7 @@ def empiar_api_10288(root: Path) -> None:
     """EMPIAR's record of the entry, with a field nobody has heard of."""
     images = {"name": "movies", "directory": "data", "num_images_or_tilt_series": 2756, "pixel_width": "0.86", "x": 1}
     record = {"EMPIAR-10288": {"title": "CB1", "imagesets": [images], "cross_references": [{"name": "EMD-0339"}]}}
-    _api(root / "empiar/api/entry/10288/index", json.dumps(record))
+    _api(root / "empiar/api/entry/10288/index.json", json.dumps(record))
 
 
 def _api(path: Path, text: str) -> None:

@@ -118,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         if page is not None:
             return self._plain(200, page, {"Content-Type": conduct.page_type} if conduct.page_type else {})
         path = self.owner.root / self.path.lstrip("/")
+        if (path / "index.json").is_file():
+            path = path / "index.json"
         if path.is_dir():
             return self._index(path)
         if not path.is_file():

@@ -12,16 +12,17 @@ from cryorepro_datasets.entry_file import load_entry
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import read_star
 from cryorepro.workflow.fetch.archive import CachedArchive
-from cryorepro.workflow.fetch.deliver import Order, deliver, preview
+from cryorepro.workflow.fetch.deliver import Order, deliver, deliver_files, preview
 from cryorepro.workflow.fetch.emdb import half_map_names
 from cryorepro.workflow.fetch.empiar import parse_entry
 from cryorepro.workflow.fetch.errors import FetchError
 from cryorepro.workflow.fetch.listing import index_entries, list_files
 from cryorepro.workflow.fetch.manifest import safe_path
+from cryorepro.workflow.fetch.outlook import outlook
 from cryorepro.workflow.fetch.sources import empiar
 from cryorepro.workflow.fetch.text import read_json
 from cryorepro.workflow.fetch.transfer import Transfer, transfer
-from tests.workflow.fetch.archive_tree import EMPIAR, emdb_0339, entry_10288, mirrors
+from tests.workflow.fetch.archive_tree import EMPIAR, emdb_0339, empiar_api_10288, entry_10288, mirrors
 from tests.workflow.fetch.conftest import QUICK
 from tests.workflow.fetch.server import Conduct, Server
 
@@ -163,3 +164,18 @@ def test_the_preview_asks_nobody(tmp_path: Path) -> None:
         "globus transfer --recursive", "lftp -e", "wget -c",
     ):  # fmt: skip
         assert part in text, part
+
+
+def test_what_the_archive_says_of_an_entry(archive: CachedArchive, server: Server) -> None:
+    empiar_api_10288(server.root)
+    lines = outlook(archive)
+    assert lines[0] == "CB1" and "2756 images" in lines[1] and "0.86 A" in lines[1]
+    assert lines[2:] == ["see also EMD-0339", "10288.xml", "data/"]
+    assert "data/notes.txt" in outlook(archive, "data")
+
+
+def test_single_files_by_their_path(archive: CachedArchive) -> None:
+    delivery = deliver_files(["data/notes.txt"], archive)
+    assert (delivery.folder / "data" / "notes.txt").stat().st_size == archive.transfer.meter.received_bytes
+    with pytest.raises(InputError, match="not a path inside"):
+        deliver_files(["../../etc/passwd"], archive)

@@ -124,10 +124,8 @@ def test_big_endian_stacks(serve: Serve, cache: Cache) -> None:
     np.testing.assert_array_equal(ParticleStack.open(read_particles(folder / "particles.star")).read(), images[rows])
 
 
-def test_five_hundred_of_a_hundred_thousand_cost_less_than_a_fifth_more(serve: Serve, cache: Cache) -> None:
-    """1.6 GB of 64-pixel images, as a file with holes; requests count with 600 bytes of headers each way."""
-    server = serve("served")
-    box, count = 64, 100_000
+def big_stack(server: Server, wanted: int, count: int = 100_000, box: int = 64) -> int:
+    """A stack of 1.6 GB as a file with holes, and its table; returns the bytes that `wanted` images have."""
     path = server.root / "data/Particles/s/001.mrcs"
     path.parent.mkdir(parents=True)
     with mrcfile.new(path) as handle:
@@ -137,8 +135,14 @@ def test_five_hundred_of_a_hundred_thousand_cost_less_than_a_fifth_more(serve: S
         stream.write(count.to_bytes(4, "little"))
         stream.truncate(1024 + count * box * box * 4)
     write_table(server.root / STAR, [f"{n + 1}@Particles/s/001.mrcs" for n in range(count)], box)
+    return wanted * box * box * 4
+
+
+def test_five_hundred_of_a_hundred_thousand_cost_less_than_a_fifth_more(serve: Serve, cache: Cache) -> None:
+    """Requests count with 600 bytes of headers, both ways."""
+    server = serve("served")
+    needed = big_stack(server, 500)
     folder = select(server, cache, 500)
-    needed = 500 * box * box * 4
     assert (folder / "particles.mrcs").stat().st_size == 1024 + needed
     stack = [entry for entry in server.tally.seen if entry[0].endswith(".mrcs")]
     assert server.tally.sent + 600 * len(stack) < 1.2 * needed
