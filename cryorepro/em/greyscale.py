@@ -9,8 +9,9 @@ import torch
 from cryorepro.em.ctf import CtfParameters, ctf_values
 from cryorepro.em.errors import InputError
 from cryorepro.em.fourier import half_plane, image_coefficients
-from cryorepro.em.fsc import shell_sums
 from cryorepro.em.lowpass import Map
+
+_BINS_PER_PIXEL = 20
 
 
 def rotational_grey_scale(
@@ -37,13 +38,28 @@ def rotational_grey_scale(
         InputError: the images do not correlate with the map; their contrast may be inverted.
     """
     box = volume.shape[0]
-    centred = np.fft.rfftn(np.fft.ifftshift(np.asarray(volume, dtype=np.float64))) / box**3
-    spherical = shell_sums(centred.real, box) / shell_sums(np.ones(centred.shape), box)
     plane = half_plane(box, last_shell)
+    length = torch.sqrt((plane.kx**2 + plane.ky**2).double())
     transfer = ctf_values(ctf, plane.kx, plane.ky, box, pixel_size_angstrom).double()
-    expected = transfer * torch.from_numpy(box * spherical)[plane.shell]
+    expected = transfer * torch.from_numpy(_spherical_mean(volume, length.numpy()) / box**2)
     measured = image_coefficients(torch.from_numpy(np.asarray(images)), plane).real.double()
     factor = float((expected * measured).sum() / (expected * expected).sum())
     if not factor > 0.0:
         raise InputError("the images do not correlate with the reference: is their contrast inverted?")
     return factor
+
+
+def _spherical_mean(volume: Map, length: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of ``sum_x V(x) exp(-2 pi i k.x / n)`` over all directions of k, for lengths ``[m]`` of k.
+
+    The mean of the wave is sin(u) / u with u = 2 pi |k| |x| / n (Debye 1915).
+    """
+    box = volume.shape[0]
+    axis = np.arange(box, dtype=np.float64) - box // 2
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2)
+    bins = np.rint(radius * _BINS_PER_PIXEL).astype(np.int64).ravel()
+    profile = np.bincount(bins, weights=np.asarray(volume, dtype=np.float64).ravel())
+    at = np.arange(len(profile)) / _BINS_PER_PIXEL
+    distinct, inverse = np.unique(length, return_inverse=True)
+    waves = np.sinc(2.0 * distinct[:, None] * at[None] / box)
+    return np.asarray((waves @ profile)[inverse.reshape(-1)])
