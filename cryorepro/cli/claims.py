@@ -60,6 +60,7 @@ def show_command(name: Annotated[str, typer.Argument(help="A claim's id.")], as_
 def check_command(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 for noted contradictions too.")] = False,
     rule: Annotated[str | None, typer.Option(help="Only what this rule finds.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="A registry of your own, instead of the shipped one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Where the published record contradicts itself, each with its sources.
@@ -71,7 +72,7 @@ def check_command(
 
     if rule is not None and rule not in RULES:
         raise InputError(f"no rule is called '{rule}'; rules: {', '.join(RULES)}")
-    record = shipped_record()
+    record = shipped_record(directory)
     report = check_claims(record).only(rule)
     if as_json:
         typer.echo(json.dumps(report_record(report, record.claims), indent=1))

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
 from cryorepro.model.registry import load_claims
+from cryorepro.model.shipped import shipped
 from cryorepro.model.workload import load_workloads
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -46,6 +48,18 @@ def test_exit_codes_of_check(cryorepro: Command) -> None:
     assert cryorepro("claims", "check", "--strict", "--rule", "shells").returncode == 0
     unknown = cryorepro("claims", "check", "--rule", "taste")
     assert unknown.returncode == 2 and "no rule is called 'taste'; rules: arithmetic" in unknown.stderr
+
+
+def test_a_contradiction_that_nobody_noted_fails_the_check(cryorepro: Command, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    copytree(shipped("registry"), registry)
+    assert cryorepro("claims", "check", "--directory", str(registry)).returncode == 0
+    claims = registry / "claims" / "empiar-10288.yaml"
+    claims.write_text(claims.read_text().replace("value: 91.40,", "value: 94.10,").replace('"91.40"', '"94.10"'))
+    done = cryorepro("claims", "check", "--directory", str(registry), "--rule", "prices")
+    assert done.returncode == 1
+    assert "implies 33.65 to 33.79 USD/h for p4d.24xlarge" in " ".join(done.stdout.split())
+    assert "nobody noted this on a claim yet" in done.stdout
 
 
 def test_list_and_show(cryorepro: Command) -> None:

@@ -115,3 +115,22 @@ def test_ten_thousand_claims_in_five_seconds(record: Record) -> None:
     findings = check_claims(replace(record, claims=many)).findings
     assert time.perf_counter() - started < 5
     assert len(findings) > 900
+
+
+@pytest.mark.parametrize("shape", ["one run", "one configuration", "one site each", "growing"])
+def test_ten_thousand_claims_about_one_thing(record: Record, shape: str) -> None:
+    """The worst a registry can do to rules that compare rows with each other."""
+    sample = record.claims["clusterra-2026-wall-1xa10g-table"]
+    many = {}
+    for index in range(10_000):
+        changed: dict[str, Any] = {"id": f"c{index}", "value": 100.0 + 37 * (index % 5_000), "printed": None}
+        changed["run"] = "one" if shape == "one run" else f"r{index}"
+        if shape == "one site each":
+            changed["system"] = f"site {index}"
+        if shape == "growing":
+            changed["gpus"] = index + 1
+        many[changed["id"]] = sample.model_copy(update=changed)
+    started = time.perf_counter()
+    findings = check_claims(replace(record, claims=many)).findings
+    assert time.perf_counter() - started < 5
+    assert findings

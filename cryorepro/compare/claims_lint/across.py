@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import Any
 
 from cryorepro.compare.claims_lint.finding import Finding, Record, grouped, minutes
@@ -14,12 +13,14 @@ RATIO = 2.0
 
 
 def check_across(record: Record) -> Iterator[Finding]:
-    """Pairs of published times for one workload on equally many of the same GPUs that differ by more than twice."""
+    """Times of one workload that take less than half of another site's time on equally many of the same GPUs."""
     for same in grouped(record.times, _cards).values():
-        for first, second in combinations(same, 2):
-            if first.system == second.system:
-                continue
-            long, short = sorted((first, second), key=lambda claim: -claim.value)
+        sites = grouped(same, lambda claim: claim.system).values()
+        slowest = sorted((max(claims, key=_order) for claims in sites), key=_order, reverse=True)
+        if len(slowest) < 2:
+            continue
+        for short in same:
+            long = next(claim for claim in slowest if claim.system != short.system)
             if long.value > RATIO * short.value > 0:
                 yield Finding(
                     "across",
@@ -27,6 +28,10 @@ def check_across(record: Record) -> Iterator[Finding]:
                     f"{minutes(short.value)} ({short.system}) and {minutes(long.value)} ({long.system}) for the same "
                     f"work on {short.gpus} x {short.gpu}",
                 )
+
+
+def _order(claim: Claim) -> tuple[float, str]:
+    return claim.value, claim.id
 
 
 def _cards(claim: Claim) -> tuple[Any, ...] | None:

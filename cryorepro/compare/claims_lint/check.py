@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cryorepro.compare.claims_lint.across import check_across
 from cryorepro.compare.claims_lint.arithmetic import check_arithmetic
@@ -65,13 +66,14 @@ class Report:
         return replace(self, findings=findings, unacknowledged=[one for one in findings if one in self.unacknowledged])
 
 
-def shipped_record() -> Record:
-    """The registry that ships with cryorepro.
+def shipped_record(directory: Path | None = None) -> Record:
+    """The registry that ships with cryorepro, or the one in ``directory``.
 
     Raises:
         InputError: a file of the registry is malformed.
     """
-    return Record(load_claims(), load_workloads(), load_machines())
+    claims = load_claims(directory / "claims" if directory else None)
+    return Record(claims, load_workloads(directory), load_machines(directory))
 
 
 def check_claims(record: Record) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import pairwise
 
 from cryorepro.compare.claims_lint.finding import Finding, Record, grouped
 from cryorepro.compare.claims_lint.rounding import interval
@@ -11,16 +11,23 @@ from cryorepro.model.claim import Claim
 
 
 def check_conflict(record: Record) -> Iterator[Finding]:
-    """Pairs of claims about one run that cannot both be right."""
+    """Claims about one run that cannot all be right, neighbours by value in pairs."""
     for same in grouped(record.claims.values(), _figure).values():
-        for first, second in combinations(same, 2):
-            if not interval(first).overlaps(interval(second)):
-                yield Finding(
-                    "conflict",
-                    (first.id, second.id),
-                    f"{_figure_text(first)} and {_figure_text(second)} are both given as the "
-                    f"{first.quantity.replace('_', ' ')} of one run",
-                )
+        ordered = sorted(same, key=lambda claim: (claim.value, claim.id))
+        apart = [pair for pair in pairwise(ordered) if _disjoint(*pair)]
+        if not apart and _disjoint(ordered[0], ordered[-1]):
+            apart = [(ordered[0], ordered[-1])]
+        for first, second in apart:
+            yield Finding(
+                "conflict",
+                (first.id, second.id),
+                f"{_figure_text(first)} and {_figure_text(second)} are both given as the "
+                f"{first.quantity.replace('_', ' ')} of one run",
+            )
+
+
+def _disjoint(first: Claim, second: Claim) -> bool:
+    return not interval(first).overlaps(interval(second))
 
 
 def _figure(claim: Claim) -> tuple[str, str, str | None, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cryorepro.compare.claims_lint.finding import Finding, Record
+from cryorepro.model.claim import Claim
 from cryorepro.model.hardware import Instance
 
 _GB_IN_GIB = 1e9 / 2**30
@@ -31,16 +32,20 @@ def _known(instance: Instance, quantity: str) -> float | None:
 
 
 def check_memory(record: Record) -> Iterator[Finding]:
-    """Runs on cards with less memory than a source says the workload needs."""
+    """Statements of the memory a workload needs that a run on smaller cards contradicts."""
+    families = {time.gpu for time in record.times if time.gpu is not None}
+    memory = {name: max((card.memory_gb for card in record.machines.family(name)), default=None) for name in families}
+    least: dict[str, tuple[float, Claim]] = {}
+    for time in sorted(record.times, key=lambda claim: claim.id):
+        size = memory.get(time.gpu or "")
+        if size is not None and size < least.get(time.workload, (float("inf"),))[0]:
+            least[time.workload] = (size, time)
     for need in record.claims.values():
-        if need.quantity != "minimum_gpu_memory":
-            continue
-        for time in record.times:
-            cards = record.machines.family(time.gpu or "")
-            if time.workload == need.workload and cards and max(card.memory_gb for card in cards) < need.value:
-                yield Finding(
-                    "memory",
-                    (need.id, time.id),
-                    f"more than {need.value:g} {need.unit} are said to be needed, yet it ran on {time.hardware}, "
-                    f"{max(card.memory_gb for card in cards):g} GB each",
-                )
+        size, ran = least.get(need.workload, (float("inf"), need))
+        if need.quantity == "minimum_gpu_memory" and size < need.value:
+            yield Finding(
+                "memory",
+                (need.id, ran.id),
+                f"more than {need.value:g} {need.unit} are said to be needed, yet it ran on {ran.hardware}, "
+                f"{size:g} GB each",
+            )

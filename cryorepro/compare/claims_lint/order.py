@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
 from typing import Any
 
 from cryorepro.compare.claims_lint.finding import Finding, Record, grouped, minutes
@@ -16,8 +15,15 @@ RATIO = 1.5
 def check_order(record: Record) -> Iterator[Finding]:
     """Times of one source and workload where the better card takes more than half as long again."""
     for same in grouped(record.times, _report).values():
-        for slow, fast in permutations(same, 2):
-            if slow.value > RATIO * fast.value and _better(record.machines, slow.gpu, fast.gpu):
+        fastest = {
+            gpu: min(claims, key=lambda claim: (claim.value, claim.id))
+            for gpu, claims in grouped(same, lambda claim: claim.gpu).items()
+        }
+        worse = {gpu: [one for one in fastest if _better(record.machines, gpu, one)] for gpu in fastest}
+        for slow in same:
+            rivals = [fastest[gpu] for gpu in worse[slow.gpu]]
+            fast = min(rivals, key=lambda claim: (claim.value, claim.id), default=None)
+            if fast is not None and slow.value > RATIO * fast.value:
                 yield Finding(
                     "order",
                     (slow.id, fast.id),

@@ -27,7 +27,8 @@ def check_profile(record: Record) -> Iterator[Finding]:
     sound = [claim for same in grouped(whole, stage).values() for claim in split(same)[1]]
     for same in grouped(sound, _way).values():
         machines = grouped(same, lambda claim: claim.system)
-        for first, second in combinations(sorted(machines), 2):
+        busy = sorted(name for name, claims in machines.items() if len(claims) >= MINIMUM_STAGES)
+        for first, second in combinations(busy, 2):
             yield from _pair(machines[first], machines[second])
 
 

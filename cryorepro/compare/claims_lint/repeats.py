@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import Any
 
 from cryorepro.compare.claims_lint.finding import Finding, Record, about, devices, grouped, minutes
@@ -17,19 +16,22 @@ SECONDS = 60.0
 
 
 def check_repeats(record: Record) -> Iterator[Finding]:
-    """Pairs of identical runs whose times differ by more than a quarter; too short ones are left out."""
+    """Shortest and longest of identical runs that differ by more than a quarter; too short ones are left out."""
     whole = [claim for same in grouped(record.times, stage).values() for claim in split(same)[1]]
     for same in grouped(whole, _configuration).values():
-        for first, second in combinations(same, 2):
-            long, short = sorted((first, second), key=lambda claim: -claim.value)
-            if first.run == second.run or long.value < SECONDS or short.value <= 0:
-                continue
-            if long.value / short.value > RATIO:
-                yield Finding(
-                    "repeats",
-                    (short.id, long.id),
-                    f"{minutes(short.value)} and {minutes(long.value)} for {about(short)}, set up alike",
-                )
+        short, long = min(same, key=_order), max(same, key=_order)
+        if short.run == long.run or long.value < SECONDS or short.value <= 0:
+            continue
+        if long.value / short.value > RATIO:
+            yield Finding(
+                "repeats",
+                (short.id, long.id),
+                f"{minutes(short.value)} and {minutes(long.value)} for {about(short)}, set up alike",
+            )
+
+
+def _order(claim: Claim) -> tuple[float, str]:
+    return claim.value, claim.id
 
 
 def _configuration(claim: Claim) -> tuple[Any, ...] | None:

@@ -17,22 +17,25 @@ def check_scaling(record: Record) -> Iterator[Finding]:
     for same in grouped(record.times, stage).values():
         _, sound = split(same)
         for configuration in grouped(sound, lambda claim: (claim.command, claim.gpu)).values():
-            for large in configuration:
-                yield from _worst(large, configuration)
+            yield from _excesses(configuration)
 
 
-def _worst(large: Claim, claims: list[Claim]) -> Iterator[Finding]:
-    """The smaller run by which ``large`` looks fastest, when that is too fast."""
-    many = devices(large) or 0
-    smaller = [claim for claim in claims if 0 < (devices(claim) or 0) < many]
-    if not smaller or large.value <= 0:
-        return
-    small = max(smaller, key=lambda claim: claim.value * (devices(claim) or 0))
-    few, speedup = devices(small) or 1, small.value / large.value
-    if speedup > EXCESS * many / few:
-        yield Finding(
-            "scaling",
-            (large.id, small.id),
-            f"{minutes(large.value)} on {many} is {speedup:.1f} times as fast as {minutes(small.value)} on {few} "
-            f"({large.system}, {large.step or 'whole run'})",
-        )
+def _excesses(claims: list[Claim]) -> Iterator[Finding]:
+    """Each run against the smaller one beside which it looks fastest: the one that did the most work."""
+    small: Claim | None = None
+    counts = grouped(claims, lambda claim: devices(claim) or None)
+    for many in sorted(counts):
+        for large in counts[many]:
+            if small is not None and _work(small) > EXCESS * _work(large) > 0:
+                few, speedup = devices(small), small.value / large.value
+                yield Finding(
+                    "scaling",
+                    (large.id, small.id),
+                    f"{minutes(large.value)} on {many} is {speedup:.1f} times as fast as {minutes(small.value)} on "
+                    f"{few} ({large.system}, {large.step or 'whole run'})",
+                )
+        small = max([*counts[many], *([small] if small else [])], key=lambda claim: (_work(claim), claim.id))
+
+
+def _work(claim: Claim) -> float:
+    return claim.value * (devices(claim) or 0)

@@ -8,6 +8,7 @@ held against the fastest sound run.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from cryorepro.compare.claims_lint.finding import Finding, Record, about, devices, grouped, minutes
@@ -38,7 +39,8 @@ def split(same: Sequence[Claim]) -> tuple[list[Claim], list[Claim]]:
     short = [
         claim for claim, count in counted if claim.value * count < most_work / FACTOR and claim.value < longest / FACTOR
     ]
-    sound = [claim for claim, _ in counted if claim not in short]
+    ended = {claim.id for claim in short}
+    sound = [claim for claim, _ in counted if claim.id not in ended]
     uncounted = [claim for claim in same if devices(claim) is None]
     if sound:
         fastest = min(claim.value for claim in sound)
@@ -52,8 +54,12 @@ def stage(claim: Claim) -> tuple[str, str, str, str | None] | None:
 
 
 def _findings(short: list[Claim], sound: list[Claim]) -> Iterator[Finding]:
+    examples = {devices(claim) or 0: claim for claim in sorted(sound, key=lambda claim: claim.id, reverse=True)}
+    counts = sorted(examples)
     for claim in short:
-        nearest = min(sound, key=lambda other: (abs((devices(other) or 0) - (devices(claim) or 0)), other.id))
+        place = bisect_left(counts, devices(claim) or 0)
+        around = counts[max(place - 1, 0) : place + 1]
+        nearest = examples[min(around, key=lambda count: abs(count - (devices(claim) or 0)))]
         yield Finding(
             "too-short",
             (claim.id, nearest.id),
