@@ -24,7 +24,7 @@ def test_check_lists_contradictions_with_two_sources(cryorepro: Command) -> None
     done = cryorepro("claims", "check", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
-    both = next(one for one in report["findings"] if "99.64 USD and 28.89 USD" in one["message"])
+    both = next(one for one in report["findings"] if "28.89 USD and 99.64 USD" in one["message"])
     assert {one["source"] for one in both["claims"]} == {
         "Cianfrocco and Leschziner 2015, eLife 4:e06664",
         "Cianfrocco and Leschziner, preprint of EM-packages-in-the-Cloud",
@@ -37,7 +37,7 @@ def test_check_for_a_person(cryorepro: Command) -> None:
     done = cryorepro("claims", "check", "--rule", "conflict")
     text = " ".join(done.stdout.split())
     assert done.returncode == 0
-    assert "198 m 51 s and 197 m 51 s are both given as the wall time of one run" in text
+    assert "197 m 51 s and 198 m 51 s are both given as the wall time of one run" in text
     assert "summary at the top of the page" in text and "results table, row 1 x A10G" in text
     assert f"{len(load_claims()):,} claims, {text.count('conflict:')} contradictions, 0 not noted yet" in text
     assert "aws-guide-nu-speedup" in text
@@ -58,7 +58,7 @@ def test_a_contradiction_that_nobody_noted_fails_the_check(cryorepro: Command, t
     claims.write_text(claims.read_text().replace("value: 91.40,", "value: 94.10,").replace('"91.40"', '"94.10"'))
     done = cryorepro("claims", "check", "--directory", str(registry), "--rule", "prices")
     assert done.returncode == 1
-    assert "implies 33.65 to 33.79 USD/h for p4d.24xlarge" in " ".join(done.stdout.split())
+    assert "implies 33.67 to 33.79 USD/h for p4d.24xlarge" in " ".join(done.stdout.split())
     assert "nobody noted this on a claim yet" in done.stdout
 
 
