@@ -31,8 +31,8 @@ FILE = "timeline.jsonl"
 class Sampler:
     """Takes samples of everything below the process ``root``, itself excluded."""
 
-    def __init__(self, root: int, inputs: list[Path]) -> None:
-        self._tree = Tree(root, frozenset({os.getpid()}))
+    def __init__(self, root: int, inputs: list[Path], with_root: bool = False) -> None:
+        self._tree = Tree(root, frozenset({os.getpid()}), with_root)
         self._machine = Machine()
         self._gpus = Gpus()
         self._inputs = inputs
@@ -103,7 +103,7 @@ def main(attempt_file: Path, root: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: ending.append(received))
     attempt = json.loads(attempt_file.read_text())
-    sampler = Sampler(root, [Path(path) for path in attempt.get("inputs", [])])
+    sampler = Sampler(root, [Path(path) for path in attempt.get("inputs", [])], attempt.get("with_root", False))
     period_s = float(attempt.get("sample_seconds", PERIOD_S))
     with (attempt_file.parent / FILE).open("w") as out:
         out.write(json.dumps(sampler.header(period_s)) + "\n")

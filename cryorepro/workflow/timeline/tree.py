@@ -28,10 +28,14 @@ class Use:
 
 
 class Tree:
-    """Follows the descendants of ``root``; ``without`` and its descendants are somebody else's."""
+    """Follows the descendants of ``root``, and with ``with_root`` itself.
 
-    def __init__(self, root: int, without: frozenset[int] = frozenset()) -> None:
+    ``without`` and its descendants are somebody else's.
+    """
+
+    def __init__(self, root: int, without: frozenset[int] = frozenset(), with_root: bool = False) -> None:
         self._root = root
+        self._first = [root] if with_root else []
         self._without = without
         self._last: dict[tuple[int, str], tuple[float, ...]] = {}
         self._totals = dict.fromkeys(GROWING, 0.0)
@@ -40,7 +44,7 @@ class Tree:
         """The tree now. A process seen for the first time counts from its beginning."""
         use = Use()
         seen: dict[tuple[int, str], tuple[float, ...]] = {}
-        for pid in descendants(self._root, self._without):
+        for pid in [*self._first, *descendants(self._root, self._without)]:
             found = _process(pid)
             if found is None:
                 continue
