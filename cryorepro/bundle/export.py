@@ -13,9 +13,23 @@ from cryorepro.bundle.derive import crate_member, derived_texts, sums_text
 from cryorepro.bundle.facts import Author, BundleInfo, Facts, facts_of
 from cryorepro.bundle.figures import figures
 from cryorepro.bundle.journal import redact_journal
-from cryorepro.bundle.layout import BUNDLE, CLAIMS, CRATE, DATASET, EVENTS, FORMAT, ORIGINAL, SEAL, SPEC, SUMS, USAGE
+from cryorepro.bundle.layout import (
+    BUNDLE,
+    CLAIMS,
+    CRATE,
+    DATASET,
+    EVENTS,
+    FORMAT,
+    ORIGINAL,
+    SEAL,
+    SIGNATURE,
+    SPEC,
+    SUMS,
+    USAGE,
+)  # fmt: skip
 from cryorepro.bundle.outputs import Chosen, choose_outputs
 from cryorepro.bundle.privacy import Scrubber, refuse_names
+from cryorepro.bundle.signing import sign, statement
 from cryorepro.bundle.strict_json import render_json
 from cryorepro.bundle.usage import usage_csv
 from cryorepro.bundle.zipwrite import Content, write_archive
@@ -39,8 +53,11 @@ def write_bundle(
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
     authors: Sequence[Author] = (ANONYMOUS,),
     licence: str = DEFAULT_LICENCE,
+    key_file: Path | None = None,
 ) -> Facts:
     """Write the finished run in the directory ``run`` to ``destination``; nothing is left behind on failure.
+
+    ``key_file`` (an Ed25519 private key in PEM) signs it.
 
     Raises:
         InputError: the run has not ended, ``destination`` exists, an output changed, or something personal would
@@ -70,7 +87,7 @@ def write_bundle(
     texts = {**sources, **derived_texts(facts)}
     refuse_names(scrubber, texts, facts.record)
     pictures = figures(facts) if "plots" in outputs else {}
-    write_archive(destination, _complete(facts, {**texts, **pictures, **chosen.members}))
+    write_archive(destination, _complete(facts, {**texts, **pictures, **chosen.members}, key_file))
     return facts
 
 
@@ -110,11 +127,13 @@ def _claims(facts: Facts) -> bytes:
     return render_json([registry[identifier].model_dump(mode="json") for identifier in facts.benchmark.claims])
 
 
-def _complete(facts: Facts, members: dict[str, Content]) -> dict[str, Content]:
+def _complete(facts: Facts, members: dict[str, Content], key_file: Path | None) -> dict[str, Content]:
     """Add what describes all the others: the crate's metadata, then the list of sums."""
     sums = {name: _sum(content) for name, content in members.items()}
     members[CRATE] = crate = crate_member(facts, sums)
-    members[SUMS] = sums_text({**sums, CRATE: _sum(crate)})
+    members[SUMS] = listed = sums_text({**sums, CRATE: _sum(crate)})
+    if key_file is not None:
+        members[SIGNATURE] = sign(statement(facts, listed, sums[SPEC].sha256), key_file)
     return members
 
 

@@ -10,11 +10,11 @@ import cryorepro
 from cryorepro.bundle.chosen import option_problems
 from cryorepro.bundle.derive import crate_member, derived_texts
 from cryorepro.bundle.facts import Facts
-from cryorepro.bundle.layout import ARTIFACTS, CRATE, FIGURES, SIGNATURE, SOURCES, SUMS, USAGE
+from cryorepro.bundle.layout import ARTIFACTS, CRATE, FIGURES, SIGNATURE, SOURCES, SPEC, SUMS, USAGE
 from cryorepro.bundle.lineage import artifact_problems, lineage_problems, time_problems
 from cryorepro.bundle.read import Bundle, artifact_members, read_bundle
 from cryorepro.bundle.rederive import rederive_outcomes, rejudge
-from cryorepro.bundle.signing import signature_finding
+from cryorepro.bundle.signing import NO_LIBRARY, at_hand, check_signature, public_key_id, statement
 from cryorepro.bundle.zipread import Archive
 from cryorepro.em.errors import InputError
 from cryorepro.model.registry import load_claims
@@ -42,20 +42,22 @@ class Report:
         return all(finding.kind != "problem" for finding in self.findings)
 
 
-def verify_bundle(path: Path, public_key: str | None = None) -> Report:
+def verify_bundle(path: Path, key_file: Path | None = None) -> Report:
     """Check everything that can be checked here; never raises on what a bundle holds.
 
+    With ``key_file`` (an Ed25519 public key in PEM) the bundle must be signed by that key.
+
     Raises:
-        InputError: ``path`` does not exist, or ``public_key`` is none.
+        InputError: ``path`` does not exist, or ``key_file`` holds no such key.
     """
+    key = public_key_id(key_file) if key_file else None
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         bundle = read_bundle(path)
-        findings = _findings(bundle)
+        findings = _findings(bundle) + _signature(bundle, key)
     except (InputError, StoreError) as error:
         return Report([Finding("problem", str(error))], None)
-    findings.append(Finding(*signature_finding(path, public_key)))
     return Report(findings, bundle)
 
 
@@ -141,6 +143,21 @@ def _texts(bundle: Bundle) -> list[Finding]:
         text = f"figures: {pictures} pictures, held by their sums; their numbers are in curves/ and usage/"
         found.append(Finding("note", text))
     return found
+
+
+def _signature(bundle: Bundle, wanted: str | None) -> list[Finding]:
+    if SIGNATURE not in bundle.sums:
+        text = "signature: none; whoever made this bundle could have made another"
+        return [Finding("problem" if wanted else "note", text)]
+    if not at_hand():
+        return [Finding("note", f"signature: there is one, and checking it {NO_LIBRARY}")]
+    with Archive.open(bundle.path) as archive:
+        expected = statement(bundle.facts, archive.read(SUMS), bundle.sums[SPEC].sha256)
+        found = check_signature(archive.read(SIGNATURE), expected)
+    if wanted and found != wanted:
+        return [Finding("problem", f"signature: by key {found[:16]}, not by the key that was given")]
+    whose = "the key that was given" if wanted else f"key {found[:16]}; whose it is, its owner must say (--key)"
+    return [Finding("holds", f"signature: Ed25519, by {whose}")]
 
 
 def _registry(facts: Facts) -> list[Finding]:

@@ -31,6 +31,7 @@ def export_command(
         typer.Option(help="NAME; ORCID; AFFILIATION; URL of it - parts after the name are optional. Repeatable."),
     ] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of a bundle's licence.")] = "CC-BY-4.0",
+    sign: Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign a bundle with.")] = None,
 ) -> None:
     """Write a run for others: .zip is a bundle that anyone can verify and repeat."""
     from cryorepro.plugins.implementation import guarded, instantiate
@@ -45,7 +46,7 @@ def export_command(
     registered = catalogue.get(Exporter, to or by_suffix.get(output.suffix, "json"))
     directory = Home.locate().find_run(run)
     if registered.name == "bundle":
-        _export_bundle(directory, output, outputs, author or [], licence)
+        _export_bundle(directory, output, outputs, author or [], licence, sign)
     else:
         from cryorepro.cli.look import run_or_bundle_record
 
@@ -55,14 +56,16 @@ def export_command(
     typer.echo(f"{output}: {registered.descriptor.summary}")
 
 
-def _export_bundle(directory: Path, output: Path, outputs: str, authors: list[str], licence: str) -> None:
+def _export_bundle(
+    directory: Path, output: Path, outputs: str, authors: list[str], licence: str, key: Path | None
+) -> None:
     from cryorepro.bundle.export import ANONYMOUS, write_bundle
     from cryorepro.bundle.outputs import parse_outputs
     from cryorepro.bundle.people import parse_author
     from cryorepro.bundle.registered import dataset_of
 
     people = [parse_author(text) for text in authors] or [ANONYMOUS]
-    facts = write_bundle(directory, output, dataset_of(directory), parse_outputs(outputs), people, licence)
+    facts = write_bundle(directory, output, dataset_of(directory), parse_outputs(outputs), people, licence, key)
     if not authors:
         typer.echo("no author is named: --author 'NAME; ORCID; AFFILIATION'", err=True)
     for text in facts.info.left_out:
@@ -72,12 +75,13 @@ def _export_bundle(directory: Path, output: Path, outputs: str, authors: list[st
 def verify_command(
     bundle: Annotated[Path, typer.Argument(help="A bundle (.zip).")],
     rerun_twin: Annotated[bool, typer.Option("--rerun-twin", help="Also repeat the twin here and compare.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Ed25519 public key (PEM) that must have signed it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check a bundle offline: structure, sums, journal, numbers, verdicts. Exit code 0 when all of it holds, else 1."""
     from cryorepro.bundle.verify import verify_bundle
 
-    report = verify_bundle(bundle)
+    report = verify_bundle(bundle, key)
     repeated = _repeat_twin(report, as_json) if rerun_twin and report.holds else None
     if as_json:
         rows = [{"kind": finding.kind, "text": finding.text} for finding in report.findings]
