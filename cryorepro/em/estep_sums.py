@@ -35,8 +35,9 @@ class SliceSums:
         self._held = 0
         pixels = len(model.plane)
         self._limit = max(_LEAST_ROWS_HELD, _HELD_BYTES // (_BYTES_PER_COEFFICIENT * pixels))
-        self._numerator = torch.zeros(self._limit, 2 * pixels)
-        self._weight = torch.zeros(self._limit, pixels)
+        # rows are cleared when they are first used: most chunks touch few
+        self._numerator = torch.empty(self._limit, 2 * pixels)
+        self._weight = torch.empty(self._limit, pixels)
         self.grids = [SliceAccumulator(p.max_radius, p.padding) for p in model.projectors]
 
     def add(self, rows: Tensor, part: Contribution) -> None:
@@ -50,9 +51,12 @@ class SliceSums:
         if self._held + fresh.shape[0] > self._limit:
             self.flush()
             fresh = torch.unique(rows)
-        self._place[fresh] = torch.arange(self._held, self._held + fresh.shape[0])
+        taken = slice(self._held, self._held + int(fresh.shape[0]))
+        self._place[fresh] = torch.arange(taken.start, taken.stop)
+        self._numerator[taken] = 0.0
+        self._weight[taken] = 0.0
         self._rows.append(fresh)
-        self._held += int(fresh.shape[0])
+        self._held = taken.stop
         place = self._place[rows]
         self._numerator.index_add_(0, place, torch.view_as_real(numerator).flatten(1))
         self._weight.index_add_(0, place, weight)
@@ -68,8 +72,6 @@ class SliceSums:
             use = (classes == number).nonzero()[:, 0]
             matrices = self._grid.matrices[rows[use]]
             self.grids[number].insert(numerator[use], self._weight[use], matrices, self._model.plane)
-        self._numerator[: self._held] = 0.0
-        self._weight[: self._held] = 0.0
         self._place[rows] = -1
         self._rows, self._held = [], 0
 
