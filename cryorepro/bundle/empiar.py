@@ -15,6 +15,9 @@ from cryorepro.bundle.facts import Author, Facts
 from cryorepro.bundle.strict_json import render_json
 
 SIMULATED, RAW_IMAGES = 2, 3
+MOLECULE = "1"
+WORKFLOWHUB = 1
+_EMPIAR = re.compile(r"EMPIAR-\d+")
 _PARTICLES, _MRCS, _FLOAT = "('T7', '')", "('T2', '')", "('T7', '')"
 _NAME = re.compile(r"\('[^0-9!\"£$%^&*()]+', '[^0-9!\"£$%^&*()]+'\)")
 _CODE = re.compile(r"\('T([1-9]|10)', ''\)|\('OT', '[^\0]+'\)")
@@ -39,11 +42,13 @@ def deposition(facts: Facts) -> dict[str, Any]:
         "title": title(facts)[:255],
         "release_date": "HP",
         "experiment_type": SIMULATED if facts.settings["tier"] == "twin" else RAW_IMAGES,
+        "scale": MOLECULE,
         "cross_references": [{"name": name} for name in (info.emdb if info else [])],
+        "empiar_references": [{"name": info.accession}] if info and _EMPIAR.fullmatch(info.accession) else [],
         "authors": authors,
         "corresponding_author": person,
         "principal_investigator": [person],
-        "workflows": [],
+        "workflows": [{"url": facts.info.workflow, "type": WORKFLOWHUB}] if facts.info.workflow else [],
         "workflow_file": {"path": "data/ro-crate-metadata.json"},
         "imagesets": [_imageset(facts, data)] if data else [],
         "citation": [{
@@ -105,8 +110,8 @@ def deposition_problems(draft: dict[str, Any]) -> list[str]:
         found.append("title: must have 10 to 255 characters")
     if draft["release_date"] not in ("RE", "EP", "HP", "HO"):
         found.append("release_date: must be RE, EP, HP or HO")
-    if type(draft["experiment_type"]) is not int or not 1 <= draft["experiment_type"] <= 9:
-        found.append("experiment_type: must be 1 to 9")
+    if type(draft["experiment_type"]) is not int or not 1 <= draft["experiment_type"] <= 13:
+        found.append("experiment_type: must be 1 to 13")
     found += _author_problems(draft["authors"], "authors")
     for path, person in [
         ("corresponding_author", draft["corresponding_author"]),
@@ -123,6 +128,9 @@ def deposition_problems(draft: dict[str, Any]) -> list[str]:
     for n, citation in enumerate(draft["citation"]):
         found += [f"citation.{n}.{name}: to be filled in" for name in _CITATION if citation.get(name) in (None, "", [])]
         found += _author_problems(citation.get("authors", []), f"citation.{n}.authors")
+    for n, row in enumerate(draft.get("workflows", [])):
+        if not row["url"].startswith("https://") or row["type"] != WORKFLOWHUB:
+            found.append(f"workflows.{n}: must be an https address of type {WORKFLOWHUB} (WorkflowHub)")
     return found + [
         f"cross_references.{n}: '{row['name']}' is no EMDB entry"
         for n, row in enumerate(draft.get("cross_references", []))

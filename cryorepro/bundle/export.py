@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +47,34 @@ DEFAULT_OUTPUTS = ("plots",)
 DEFAULT_LICENCE = "CC-BY-4.0"
 
 
+@dataclass(frozen=True)
+class Person:
+    """What the person who exports says: who answers for the bundle, under which licence, where it is registered.
+
+    ``key_file`` (an Ed25519 private key in PEM) signs it; ``workflow`` is its address at WorkflowHub, for EMPIAR.
+    """
+
+    authors: Sequence[Author] = (ANONYMOUS,)
+    licence: str = DEFAULT_LICENCE
+    key_file: Path | None = None
+    workflow: str | None = None
+
+
+NOBODY = Person()
+
+
 def write_bundle(
     run: Path,
     destination: Path,
     dataset: DatasetInfo | None,
     outputs: Sequence[str] = DEFAULT_OUTPUTS,
-    authors: Sequence[Author] = (ANONYMOUS,),
-    licence: str = DEFAULT_LICENCE,
-    key_file: Path | None = None,
+    said: Person = NOBODY,
 ) -> Facts:
     """Write the finished run in the directory ``run`` to ``destination``; nothing is left behind on failure.
 
-    ``key_file`` (an Ed25519 private key in PEM) signs it.
-
     Raises:
-        InputError: the run has not ended, ``destination`` exists, an output changed, or something personal would
-            leave.
+        InputError: the run has not ended, ``destination`` exists, an output changed, something personal would leave,
+            or what was said has the wrong form.
         StoreError: the run's journal does not hold.
     """
     if destination.exists():
@@ -70,7 +83,7 @@ def write_bundle(
     journals = redact_journal(run, scrubber)
     record = run_record(run)
     chosen = choose_outputs(run, record, tuple(outputs), scrubber)
-    info = _info(run, chosen, outputs, authors, licence, scrubber)
+    info = _info(run, chosen, outputs, said, scrubber)
     sources: dict[str, bytes] = {
         BUNDLE: render_json(info.model_dump(mode="json")),
         SPEC: RunDirectory(run).spec.read_bytes(),
@@ -87,21 +100,20 @@ def write_bundle(
     texts = {**sources, **derived_texts(facts)}
     refuse_names(scrubber, texts, facts.record)
     pictures = figures(facts) if "plots" in outputs else {}
-    write_archive(destination, _complete(facts, {**texts, **pictures, **chosen.members}, key_file))
+    write_archive(destination, _complete(facts, {**texts, **pictures, **chosen.members}, said.key_file))
     return facts
 
 
-def _info(
-    run: Path, chosen: Chosen, outputs: Sequence[str], authors: Sequence[Author], licence: str, scrubber: Scrubber
-) -> BundleInfo:
+def _info(run: Path, chosen: Chosen, outputs: Sequence[str], person: Person, scrubber: Scrubber) -> BundleInfo:
     options = RunOptions.model_validate(read_json(RunDirectory(run).options))
     plain = options.model_copy(update={"data_path": None}).model_dump(mode="json")
     return BundleInfo(
         format=FORMAT,
         cryorepro_version=cryorepro.__version__,
         outputs=list(outputs),
-        authors=list(authors),
-        licence=licence,
+        authors=list(person.authors),
+        licence=person.licence,
+        workflow=person.workflow,
         options=RunOptions.model_validate(scrubber.value(plain)),
         artifacts=chosen.artifacts,
         left_out=[scrubber.text(text) for text in chosen.left_out],

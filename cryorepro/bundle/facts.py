@@ -63,6 +63,7 @@ class BundleInfo(Record):
     outputs: list[str]
     authors: list[Author]
     licence: str = Field(pattern=r"^[A-Za-z0-9.+-]{1,60}$", description="SPDX identifier")
+    workflow: str | None = Field(None, pattern=r"^https://[^\s<>\"]+$", description="where the crate is registered")
     options: RunOptions
     artifacts: list[ArtifactInfo]
     left_out: list[str] = Field(description="outputs that were asked for and are not here, and why")

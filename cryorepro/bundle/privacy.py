@@ -43,7 +43,7 @@ class Scrubber:
         roles.update({str(Path(path).resolve()): word for path, word in roles.items()})
         names: dict[str, str] = {}
         for path in sorted(run.glob("attempts/*/attempt.json")):
-            environment = parse_json(path.read_bytes(), str(path))["environment"]
+            environment = parse_json(path.read_bytes(), str(path)).get("environment", {})
             names |= {str(environment[key]): "<name>" for key in _PERSONAL_VARIABLES if key in environment}
             roles.setdefault(str(environment.get("HOME", "/")), "<home>")
         here = Redactor.of_this_machine().replacements

@@ -11,6 +11,7 @@ from cryorepro.bundle.crate import MemberSum
 from cryorepro.bundle.derive import sums_text
 from cryorepro.bundle.facts import Facts, facts_of
 from cryorepro.bundle.layout import ARTIFACTS, FORMAT, SOURCES, SUMS, UNLISTED, USAGE
+from cryorepro.bundle.untrusted import untrusted
 from cryorepro.bundle.zipread import Archive
 from cryorepro.em.errors import InputError
 
@@ -49,7 +50,8 @@ def read_bundle(path: Path) -> Bundle:
             raise InputError(f"{path}: the member '{missing[0]}' is missing")
         usage = [name for name in archive.entries if name.startswith(USAGE)]
         sources = {name: archive.read(name) for name in [*SOURCES, *usage]}
-    facts = facts_of(sources)
+    with untrusted(path):
+        facts = facts_of(sources)
     if facts.info.format != FORMAT:
         raise InputError(f"{path}: has format {facts.info.format}, and this version of cryorepro reads {FORMAT}")
     return Bundle(path, facts, sums)

@@ -15,6 +15,7 @@ from cryorepro.bundle.lineage import artifact_problems, lineage_problems, time_p
 from cryorepro.bundle.read import Bundle, artifact_members, read_bundle
 from cryorepro.bundle.rederive import rederive_outcomes, rejudge
 from cryorepro.bundle.signing import NO_LIBRARY, at_hand, check_signature, public_key_id, statement
+from cryorepro.bundle.untrusted import untrusted
 from cryorepro.bundle.zipread import Archive
 from cryorepro.em.errors import InputError
 from cryorepro.model.registry import load_claims
@@ -55,10 +56,19 @@ def verify_bundle(path: Path, key_file: Path | None = None) -> Report:
         raise InputError(f"{path}: no such file")
     try:
         bundle = read_bundle(path)
-        findings = _findings(bundle) + _signature(bundle, key)
+        with untrusted(path):
+            findings = _findings(bundle) + _signature(bundle, key)
     except (InputError, StoreError) as error:
         return Report([Finding("problem", str(error))], None)
     return Report(findings, bundle)
+
+
+def verified_bundle(path: Path) -> Bundle:
+    """A bundle that was verified.  Raises InputError with the first problem when it does not hold."""
+    report = verify_bundle(path)
+    if report.bundle is None or not report.holds:
+        raise InputError(next(finding.text for finding in report.findings if finding.kind == "problem"))
+    return report.bundle
 
 
 def _findings(bundle: Bundle) -> list[Finding]:

@@ -32,6 +32,7 @@ def export_command(
     ] = None,
     licence: Annotated[str, typer.Option(help="SPDX identifier of a bundle's licence.")] = "CC-BY-4.0",
     sign: Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign a bundle with.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Address of the run at WorkflowHub, for EMPIAR.")] = None,
 ) -> None:
     """Write a run for others: .zip is a bundle that anyone can verify and repeat."""
     from cryorepro.plugins.implementation import guarded, instantiate
@@ -46,7 +47,7 @@ def export_command(
     registered = catalogue.get(Exporter, to or by_suffix.get(output.suffix, "json"))
     directory = Home.locate().find_run(run)
     if registered.name == "bundle":
-        _export_bundle(directory, output, outputs, author or [], licence, sign)
+        _export_bundle(directory, output, outputs, author or [], licence, sign, workflow)
     else:
         from cryorepro.cli.look import run_or_bundle_record
 
@@ -57,15 +58,21 @@ def export_command(
 
 
 def _export_bundle(
-    directory: Path, output: Path, outputs: str, authors: list[str], licence: str, key: Path | None
+    directory: Path,
+    output: Path,
+    outputs: str,
+    authors: list[str],
+    licence: str,
+    key: Path | None,
+    workflow: str | None,
 ) -> None:
-    from cryorepro.bundle.export import ANONYMOUS, write_bundle
+    from cryorepro.bundle.export import ANONYMOUS, Person, write_bundle
     from cryorepro.bundle.outputs import parse_outputs
     from cryorepro.bundle.people import parse_author
     from cryorepro.bundle.registered import dataset_of
 
-    people = [parse_author(text) for text in authors] or [ANONYMOUS]
-    facts = write_bundle(directory, output, dataset_of(directory), parse_outputs(outputs), people, licence, key)
+    said = Person([parse_author(text) for text in authors] or [ANONYMOUS], licence, key, workflow)
+    facts = write_bundle(directory, output, dataset_of(directory), parse_outputs(outputs), said)
     if not authors:
         typer.echo("no author is named: --author 'NAME; ORCID; AFFILIATION'", err=True)
     for text in facts.info.left_out:

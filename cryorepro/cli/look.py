@@ -95,9 +95,9 @@ def compare_command(
 def run_or_bundle_record(name: str) -> dict[str, Any]:
     """The record of a run, of an imported run (``imported/RUN``), or of a bundle (``paper.zip``)."""
     if name.endswith(".zip"):
-        from cryorepro.bundle.read import read_bundle
+        from cryorepro.bundle.verify import verified_bundle
 
-        bundle = read_bundle(Path(name))
+        bundle = verified_bundle(Path(name))
         return {**bundle.facts.record, "verdict": bundle.facts.verdict, "origin": {"origin": "bundle"}}
     if name.startswith("imported/"):
         from cryorepro.bundle.imported import imported_record

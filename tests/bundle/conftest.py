@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 AUTHOR = "Ada Lovelace; 0000-0002-1825-0097; Analytical Society; https://example.org/society"
+WORKFLOW = "https://workflowhub.eu/workflows/1"
 USER = "zaphodbb"
 
 
@@ -63,4 +64,6 @@ def relion_bundle(tmp_path_factory: pytest.TempPathFactory, relion_environment: 
     arguments = [part for text in settings for part in ("--set", text)]
     done = command(relion_environment, "reproduce", "empiar-10028", "--runner", "relion", "--threads", "1", *arguments)
     assert done.returncode == 3, done.stdout + done.stderr
-    return export(relion_environment, "latest", tmp_path_factory.mktemp("bundle") / "relion.zip")
+    return export(
+        relion_environment, "latest", tmp_path_factory.mktemp("bundle") / "relion.zip", "--workflow", WORKFLOW
+    )

@@ -18,6 +18,7 @@ from cryorepro.bundle.empiar import deposition_problems
 from cryorepro.bundle.read import read_bundle
 from cryorepro.bundle.rederive import rederive_outcomes
 from cryorepro.em.fsc import crossing
+from tests.bundle.conftest import WORKFLOW
 from tests.bundle.forge import Members, members_of
 
 
@@ -100,7 +101,9 @@ def test_the_deposition_for_empiar_lacks_only_what_a_depositor_knows(members: Me
     assert draft["authors"] == [
         {"name": "('Lovelace', 'A')", "order_id": 0, "author_orcid": "0000-0002-1825-0097"},
     ]
-    assert "workflows" in draft and draft["imagesets"][0]["num_images_or_tilt_series"] == 120
+    assert draft["workflows"] == [{"url": WORKFLOW, "type": 1}]
+    assert draft["empiar_references"] == [{"name": "EMPIAR-10028"}] and draft["scale"] == "1"
+    assert draft["imagesets"][0]["num_images_or_tilt_series"] == 120
     left = deposition_problems(draft)
     assert left == [
         "corresponding_author.email: to be filled in by the depositor",
@@ -120,11 +123,12 @@ def test_the_deposition_for_empiar_lacks_only_what_a_depositor_knows(members: Me
     [
         ({"title": "short"}, "title"),
         ({"release_date": "XX"}, "release_date"),
-        ({"experiment_type": 12}, "experiment_type"),
+        ({"experiment_type": 14}, "experiment_type"),
         ({"authors": []}, "authors"),
         ({"authors": [{"name": "Lovelace", "order_id": 0}]}, "authors.0.name"),
         ({"imagesets": []}, "imagesets"),
         ({"cross_references": [{"name": "2660"}]}, "cross_references.0"),
+        ({"workflows": [{"url": "ftp://x", "type": 1}]}, "workflows.0"),
     ],
 )
 def test_a_wrong_deposition_is_told(members: Members, change: dict[str, Any], words: str) -> None:
