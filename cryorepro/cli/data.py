@@ -41,15 +41,18 @@ def verify_command(
     as_json: Json = False,
 ) -> None:
     """Read every cached byte again, and the prepared tiers; exit code 1 when one is not what was recorded."""
+    from rich.console import Console
+
     from cryorepro.em.errors import InputError
     from cryorepro.store.home import Home
     from cryorepro.workflow.fetch.space import human
     from cryorepro.workflow.fetch.verify import BAD, datasets_in, verify_cache, verify_prepared
 
-    home = Home.locate()
-    known = datasets_in(home.cache)
-    findings = [finding for name in known if dataset in (None, name) for finding in verify_cache(home.cache, name)]
-    findings += [finding for finding in verify_prepared(home.data) if dataset in (None, finding.dataset)]
+    home, console = Home.locate(), Console(stderr=True)
+    names = [name for name in datasets_in(home.cache) if dataset in (None, name)]
+    with console.status("reading") as status:  # shown on a terminal only
+        findings = [finding for name in names for finding in verify_cache(home.cache, name, status.update)]
+        findings += [found for found in verify_prepared(home.data, status.update) if dataset in (None, found.dataset)]
     if dataset is not None and not findings:
         raise InputError(f"nothing of '{dataset}' is cached in {home.root} or {home.cache}")
     bad = [finding for finding in findings if finding.state in BAD]

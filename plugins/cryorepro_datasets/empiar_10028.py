@@ -91,7 +91,10 @@ class Empiar10028:
             copy = archive.local_copy()
             if copy is None:
                 raise InputError(f"{needed('full')[:-1]}, or: cryorepro fetch {INFO.name} --tier full.")
-            return self.prepare(request.model_copy(update={"local_path": copy}))
+            parameters = dict(request.parameters)
+            if parameters.get("reference") is None:
+                parameters["reference"] = archive.emdb_map(INFO.emdb[0])
+            return self.prepare(request.model_copy(update={"local_path": copy, "parameters": parameters}))
         from cryorepro_datasets.remote_subset import prepare_remote_subset
 
         return prepare_remote_subset(request, archive)

@@ -15,6 +15,8 @@ MODEL_NAME = "4v1w.cif"
 MODEL_URL = "https://files.rcsb.org/download/4V1W.cif"
 SYMMETRY = "O"
 DIAMETER_ANGSTROM = 140.0
+SPHERICAL_ABERRATION_MM, AMPLITUDE_CONTRAST = 2.7, 0.07
+TWIN_PARTICLES = 600
 
 INFO = DatasetInfo(
     name="empiar-10146",
@@ -22,8 +24,8 @@ INFO = DatasetInfo(
     title="Apoferritin, a tutorial data set",
     sample="human apoferritin, 24 subunits",
     voltage_kv=VOLTAGE_KV,
-    spherical_aberration_mm=2.7,
-    amplitude_contrast=0.07,
+    spherical_aberration_mm=SPHERICAL_ABERRATION_MM,
+    amplitude_contrast=AMPLITUDE_CONTRAST,
     symmetry=SYMMETRY,
     particle_diameter_angstrom=DIAMETER_ANGSTROM,
     dataset_doi="10.6019/EMPIAR-10146",
@@ -34,6 +36,15 @@ INFO = DatasetInfo(
         f"wget {MODEL_URL}",
     ],
     tiers=[
+        TierInfo(
+            tier="twin",
+            summary="simulated: a procedural hollow shell with octahedral symmetry in the deposit's optics",
+            particles=TWIN_PARTICLES,
+            box_px=BOX_PX,
+            pixel_size_angstrom=PIXEL_SIZE_ANGSTROM,
+            size_bytes=1024 + TWIN_PARTICLES * BOX_PX**2 * 4,
+            needs="nothing to download; a few minutes on two CPU cores",
+        ),
         TierInfo(
             tier="subset",
             summary="2,387 real particles of 15 micrographs, extracted at 64 px and 3.0 A",
@@ -60,16 +71,22 @@ DATASET = Dataset(
 
 
 class Empiar10146:
-    """Prepares the local particles of EMPIAR-10146 and a reference from the atomic model."""
+    """Prepares the local particles of EMPIAR-10146 with a reference from the atomic model, or the twin."""
 
     def prepare(self, request: DataRequest) -> PreparedData:
-        """Check the local particles, and write them, the reference and a mask below the directory asked for.
+        """Write particles, a reference and a mask below the directory asked for.
+
+        The subset's come from the local copy, which is checked, and the model; the twin's are simulated.
 
         Raises:
             InputError: The tier cannot be had, or the local copy is missing or is not what was declared.
         """
+        if request.tier == "twin":
+            from cryorepro_datasets.apoferritin_twin import prepare_shell_twin
+
+            return prepare_shell_twin(request)
         if request.tier != "subset":
-            raise InputError(f"empiar-10146: tier '{request.tier}' cannot be prepared; use --tier subset.")
+            raise InputError(f"empiar-10146: tier '{request.tier}' cannot be prepared; use --tier subset or twin.")
         if request.local_path is None:
             raise InputError(
                 f"empiar-10146: tier 'subset' needs the extracted particles: give the folder with"
@@ -81,6 +98,9 @@ class Empiar10146:
         return prepare_subset(request)
 
     def truth(self, request: DataRequest) -> Mapping[str, Path]:
-        """Nothing: real particles have no truth."""
-        del request
-        return {}
+        """The twin's ``particles`` and ``map``; real particles have no truth."""
+        if request.tier != "twin":
+            return {}
+        from cryorepro_datasets.apoferritin_twin import truth_files
+
+        return truth_files(request.truth_directory)

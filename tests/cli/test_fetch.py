@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.workflow.fetch.archive_tree import EMPIAR, emdb_0339, entry_10288, mirror_variable
-from tests.workflow.fetch.server import Server, serving
+from tests.workflow.fetch.server import Conduct, Server, serving
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -64,6 +66,21 @@ def test_a_file_deleted_by_hand_comes_back_the_same(archive: Server, home: Path,
     (archive.root / EMPIAR / "10288" / "data" / movie.name).write_bytes(content[::-1])
     refused = cryorepro("fetch", "empiar-10288", "--count", "2")
     assert refused.returncode == 2 and "recorded on" in refused.stderr and len(refused.stderr.splitlines()) <= 3
+
+
+def test_ctrl_c_says_how_to_go_on(archive: Server, home: Path, cryorepro: Command) -> None:
+    archive.conduct = Conduct(rate=20_000)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cryorepro", "fetch", "empiar-10288"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((home / "cache").rglob(".*.part")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130 and errors.splitlines()[-1] == "interrupted; the same command goes on from here"
+    archive.conduct = Conduct()
+    assert cryorepro("fetch", "empiar-10288").returncode == 0
 
 
 @pytest.mark.parametrize(

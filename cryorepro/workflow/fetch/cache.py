@@ -7,13 +7,13 @@ import fcntl
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryorepro.store.errors import storage_error
 from cryorepro.workflow.fetch.errors import FetchError
-from cryorepro.workflow.fetch.manifest import FileRecord, append_record, read_records, safe_path
+from cryorepro.workflow.fetch.manifest import FileRecord, RecordReader, append_record, safe_path
 
 RECORDS = "files.jsonl"
 DEPOSIT, MAPS, SUBSETS = "deposit", "maps", "subsets"
@@ -29,6 +29,10 @@ class Cache:
     """
 
     root: Path
+    _reader: RecordReader = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_reader", RecordReader(self.root / RECORDS))
 
     def path(self, relative: str) -> Path:
         """Where a file lies. Raises InputError if the path would leave the cache."""
@@ -36,7 +40,7 @@ class Cache:
 
     def records(self) -> dict[str, FileRecord]:
         """What was ever fetched, by path."""
-        return read_records(self.root / RECORDS)
+        return self._reader.read()
 
     def record(self, relative: str, size_bytes: int, sha256: str, source: str) -> FileRecord:
         """Write down a file that is complete."""

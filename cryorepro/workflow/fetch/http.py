@@ -166,7 +166,9 @@ def _check_answer(
 ) -> int | None:
     """Hold an answer against the file seen before; how many bytes it is to bring, None if unknown."""
     url = stat.url
-    if response.headers.get("Content-Encoding", "identity") not in ("identity", ""):
+    encoding = response.headers.get("Content-Encoding", "identity")
+    packed = encoding in ("gzip", "x-gzip") and stat.name.endswith((".gz", ".tgz"))  # the file's own packing
+    if encoding not in ("identity", "") and not packed:
         raise WrongContent(f"{url}: the server sent the file encoded, though it was asked not to")
     etag, size = response.headers.get("ETag"), _declared_size(response)
     modified = epoch_of(response.headers.get("Last-Modified"))

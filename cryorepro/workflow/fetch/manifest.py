@@ -66,29 +66,46 @@ def expected(known: dict[str, KnownFile], path: str) -> KnownFile | None:
     return known.get(path) or known.get(PurePosixPath(path).name)
 
 
-def read_records(path: Path) -> dict[str, FileRecord]:
-    """The cache's records by path; of several of one path the last counts. A torn last line is passed over.
+class RecordReader:
+    """Reads a file of records that other processes append to; what was read before is not read again."""
 
-    Raises:
-        FetchError: a line inside the file is damaged.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    except FileNotFoundError:
-        return {}
-    records: dict[str, FileRecord] = {}
-    for number, line in enumerate(lines, 1):
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._records: dict[str, FileRecord] = {}
+        self._file, self._read, self._lines = 0, 0, 0
+
+    def read(self) -> dict[str, FileRecord]:
+        """Records by path; of several of one path the last counts. A torn last line is passed over.
+
+        Raises:
+            FetchError: a line is damaged.
+        """
         try:
-            content = json.loads(line)
-            if set(content) != _FIELDS:
-                raise ValueError("unknown fields")
-            record = FileRecord(**content)
-        except (ValueError, TypeError) as error:
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            raise FetchError(f"{path}:{number}: damaged record of a cached file; delete the line") from error
-        records[record.path] = record
-    return records
+            with self._path.open("rb") as stream:
+                state = os.fstat(stream.fileno())
+                if state.st_ino != self._file or state.st_size < self._read:
+                    self._records, self._file, self._read, self._lines = {}, state.st_ino, 0, 0
+                stream.seek(self._read)
+                tail = stream.read()
+        except FileNotFoundError:
+            return {}
+        whole = tail[: tail.rfind(b"\n") + 1]
+        for line in whole.splitlines():
+            self._lines += 1
+            record = _record(line, f"{self._path}:{self._lines}")
+            self._records[record.path] = record
+        self._read += len(whole)
+        return self._records
+
+
+def _record(line: bytes, where: str) -> FileRecord:
+    try:
+        content = json.loads(line)
+        if set(content) != _FIELDS or not isinstance(content["path"], str):
+            raise ValueError("unknown fields")
+        return FileRecord(**content)
+    except (ValueError, TypeError) as error:
+        raise FetchError(f"{where}: damaged record of a cached file; delete the line") from error
 
 
 def append_record(path: Path, record: FileRecord) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryorepro_datasets.empiar_10028 import Empiar10028
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import mrc_header
@@ -98,6 +99,33 @@ def test_without_a_network_one_sentence_says_what_to_do(home: Path, monkeypatch:
     for part in ("127.0.0.1:9 cannot be reached", "--data PATH", "shiny_2sets.star", "54.6 GB"):
         assert part in text, text
     assert "\n" not in text
+
+
+class Fetched:
+    """An archive whose full tier was fetched before."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def file(self, path: str) -> Path:
+        raise AssertionError("nothing is to be fetched")
+
+    def particles(self, *arguments: object) -> Path:
+        raise AssertionError("nothing is to be fetched")
+
+    def emdb_map(self, accession: str) -> Path:
+        return self.root / EMDB / accession / "map" / "emd_2660.map.gz"
+
+    def local_copy(self) -> Path:
+        return self.root / EMPIAR / "10028"
+
+
+def test_a_full_tier_that_was_fetched_is_used(archive: Server, tmp_path: Path, home: Path) -> None:
+    (archive.root / EMPIAR / "10028/data/Particles/emd_2660.map.gz").rename(tmp_path / "aside")
+    wanted = request("full").model_copy(update={"directory": tmp_path / "prepared"})
+    prepared = Empiar10028().prepare_remote(wanted, Fetched(archive.root))
+    assert prepared.rows == {"particles": ROWS} and prepared.files["reference"].is_file()
+    assert len(list((tmp_path / "prepared" / "stacks").iterdir())) == -(-ROWS // PER_STACK)
 
 
 def test_the_full_tier_is_never_fetched_by_surprise(mirrored: Server) -> None:

@@ -37,6 +37,8 @@ class Conduct:
     drip: Callable[[int], bool] = lambda number: False
     redirect: Callable[[str], str | None] = lambda path: None
     etag: str | None = None
+    chunked: bool = False
+    encoding: str | None = None
 
 
 @dataclass
@@ -135,6 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._plain(200, "<br>\n".join(rows).encode(), {"Content-Type": "text/html;charset=UTF-8"})
 
     def _plain(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        if self.owner.conduct.chunked and status == 200:
+            self.send_response(status)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            return
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
@@ -162,11 +170,28 @@ class _Handler(BaseHTTPRequestHandler):
             shift = 1 if conduct.wrong_range and start > 0 else 0
             self.send_header("Content-Range", f"bytes {start + shift}-{end - 1}/{size + conduct.lie_about_length}")
             self.send_header("Content-Length", str(end - start))
+        elif conduct.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         else:
             self.send_header("Content-Length", str(size + conduct.lie_about_length))
+        if conduct.encoding is not None:
+            self.send_header("Content-Encoding", conduct.encoding)
         self.end_headers()
+        if conduct.chunked and not match:
+            return self._chunks(path, conduct.drop_after(number))
         self._send(path, start, end, number, conduct)
         return None
+
+    def _chunks(self, path: Path, most: int | None) -> None:
+        sent = 0
+        with path.open("rb") as stream:
+            while block := stream.read(50_000):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+                sent += len(block)
+                if most is not None and sent >= most:
+                    self.close_connection = True
+                    return
+        self.wfile.write(b"0\r\n\r\n")
 
     def _send(self, path: Path, start: int, end: int, number: int, conduct: Conduct) -> None:
         drop, sent = conduct.drop_after(number), 0

@@ -119,6 +119,19 @@ def test_patterns_below_folders(connections: Transfer, server: Server) -> None:
         list_files(connections, sources, "a/*/*.tif")
 
 
+def test_an_index_in_chunks(connections: Transfer, server: Server) -> None:
+    server.conduct = Conduct(chunked=True)
+    assert len(list_files(connections, empiar("10288"), "data/*.dm4")) == 2
+
+
+def test_an_index_that_is_an_error_page_is_asked_for_again(connections: Transfer, server: Server) -> None:
+    server.conduct = Conduct(page=lambda number: b"<html>busy</html>" if number == 1 else None)
+    assert len(list_files(connections, empiar("10288"), "data/*.dm4")) == 2
+    server.conduct = Conduct(page=lambda number: b"<html>busy</html>")
+    with pytest.raises(FetchError, match="no index of the folder"):
+        list_files(connections, empiar("10288"), "data/*.dm4")
+
+
 def test_links_that_lead_elsewhere_are_not_files() -> None:
     page = """<a href="?C=M;O=A">x</a><a href="/other/">up</a><a href="https://elsewhere.org/f.mrc">f</a>
     <a href="../secret.mrc">s</a><a href="b.mrc">b</a><a href="a%20b.mrc">a</a><a href="sub/">d</a><a href=".h">h</a>"""

@@ -194,6 +194,22 @@ def test_redirects_are_followed_within_bounds(place: Place) -> None:
         place.fetch(urls=[place.server.url + "loop.mrcs"])
 
 
+def test_a_length_that_is_not_stated(place: Place) -> None:
+    place.conduct(ranges=False, chunked=True, drop_after=lambda number: 200_000 if number < 4 else None)
+    place.fetch()
+    assert arrived(place)
+
+
+def test_an_encoded_answer_is_not_the_file(place: Place) -> None:
+    place.conduct(encoding="gzip")
+    with pytest.raises(WrongContent, match="encoded"):
+        place.fetch()
+    packed = place.server.root / "map.gz"
+    packed.write_bytes(place.source.read_bytes())
+    place.fetch(urls=[place.server.url + "map.gz"])
+    assert arrived(place), "a server may name the packing of a .gz file as an encoding"
+
+
 def test_an_empty_file(place: Place) -> None:
     place.source.write_bytes(b"")
     place.conduct()

@@ -52,4 +52,4 @@ def test_records_survive_a_torn_last_line_and_nothing_else(tmp_path: Path) -> No
     assert set(cache.records()) == {"one", "three"}
     path.write_bytes(b'{"path": 1}\n' + whole)
     with pytest.raises(FetchError, match=r"files\.jsonl:1: damaged record"):
-        cache.records()
+        Cache(tmp_path / "a").records()
