@@ -14,6 +14,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "stage_memory_bytes": ("B", "resident memory of the stage's processes; shared pages count for each"),
     "stage_processes": ("", "processes of the stage"),
     "stage_threads": ("", "threads of the stage"),
+    "stage_blocked": ("", "processes of the stage that waited for a device when looked at (state D)"),
     "minor_faults": ("1/s", "page faults of the stage served from memory"),
     "major_faults": ("1/s", "page faults of the stage that waited for a device"),
     "read_bytes": ("B/s", "read from devices by the stage"),

@@ -33,6 +33,8 @@ CLOCK_SHARE = 0.1
 THROTTLED_SHARE = 0.01
 IO_PRESSURE, SLOW_BYTES_PER_S = 0.2, 20e6
 """All that could run waited for I/O a fifth of the time, and yet less came than any sound disk reads."""
+BLOCKED_SHARE = 0.5
+"""Of samples with a process of the stage waiting for a device: on a machine where others compute meanwhile."""
 GAP_PERIODS = 5.0
 """A sampler that gets no core for so long was stopped, or the whole machine was."""
 
@@ -118,10 +120,16 @@ def _quota(timeline: Timeline) -> Iterator[Flag]:
 
 
 def _disk(timeline: Timeline) -> Iterator[Flag]:
-    waited = timeline.mean("pressure_io") or 0.0
+    pressure = timeline.mean("pressure_io") or 0.0
+    blocked: Column = [None if count is None else float(count > 0) for count in timeline.columns["stage_blocked"]]
+    share = time_mean(timeline.seconds, blocked) or 0.0
     moved = (timeline.mean("read_bytes") or 0.0) + (timeline.mean("written_bytes") or 0.0)
-    if waited > IO_PRESSURE and moved < SLOW_BYTES_PER_S:
-        yield Flag("slow-disk", f"everything waited for I/O {waited:.0%} of the time, at {moved / 1e6:.1f} MB/s")
+    if moved >= SLOW_BYTES_PER_S:
+        return
+    if pressure > IO_PRESSURE:
+        yield Flag("slow-disk", f"everything waited for I/O {pressure:.0%} of the time, at {moved / 1e6:.1f} MB/s")
+    elif share > BLOCKED_SHARE:
+        yield Flag("slow-disk", f"the stage waited for a device in {share:.0%} of samples, at {moved / 1e6:.1f} MB/s")
 
 
 def _clock(timeline: Timeline) -> Iterator[Flag]:

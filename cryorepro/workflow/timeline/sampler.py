@@ -63,6 +63,7 @@ class Sampler:
             "stage_memory_bytes": float(use.memory_bytes),
             "stage_processes": float(use.processes),
             "stage_threads": float(use.threads),
+            "stage_blocked": float(use.blocked),
             "inputs_cached": self._residency(now),
             "sampler_cpu_seconds": time.process_time(),
         }

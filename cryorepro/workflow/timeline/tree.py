@@ -23,6 +23,7 @@ class Use:
     memory_bytes: int = 0
     processes: int = 0
     threads: int = 0
+    blocked: int = 0
     pids: set[int] = field(default_factory=set)
     totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(GROWING, 0.0))
 
@@ -48,7 +49,7 @@ class Tree:
             found = _process(pid)
             if found is None:
                 continue
-            start, threads, memory, counters = found
+            start, threads, memory, state, counters = found
             key = (pid, start)
             before = self._last.get(key, (0.0,) * len(GROWING))
             for name, now, then in zip(GROWING, counters, before, strict=True):
@@ -57,6 +58,7 @@ class Tree:
             use.memory_bytes += memory
             use.processes += 1
             use.threads += threads
+            use.blocked += state == "D"
             use.pids.add(pid)
         self._last = seen
         use.totals = dict(self._totals)
@@ -78,8 +80,8 @@ def descendants(root: int, without: frozenset[int] = frozenset()) -> list[int]:
     return found
 
 
-def _process(pid: int) -> tuple[str, int, int, tuple[float, ...]] | None:
-    """Start time, threads, resident bytes and counters (in the order of GROWING); None when it has ended."""
+def _process(pid: int) -> tuple[str, int, int, str, tuple[float, ...]] | None:
+    """Start time, threads, resident bytes, state and counters (in the order of GROWING); None when it has ended."""
     stat = text_of(f"/proc/{pid}/stat")
     if stat is None:
         return None
@@ -89,4 +91,4 @@ def _process(pid: int) -> tuple[str, int, int, tuple[float, ...]] | None:
     io = {name: int(value) for name, _, value in lines}
     read, written, calls = (float(io.get(name, 0)) for name in ("read_bytes", "write_bytes", "rchar"))
     counters = ((user + system) / _TICKS, float(minor), float(major), read, written, calls)
-    return fields[19], int(fields[17]), int(fields[21]) * _PAGE, counters
+    return fields[19], int(fields[17]), int(fields[21]) * _PAGE, fields[0], counters

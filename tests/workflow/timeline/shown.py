@@ -20,6 +20,7 @@ def quiet(seed: int = 1, samples: int = 60, cores: int = 2, gpus: int = 0) -> Ti
     columns["swap_pages"] = [draw.choice([0.0] * 9 + [12.0]) for _ in range(samples)]
     columns["read_bytes"] = [draw.uniform(0, 400e6) for _ in range(samples)]
     columns["pressure_io"] = [draw.uniform(0.0, 0.3) for _ in range(samples)]
+    columns["stage_blocked"] = [draw.choice([0.0, 0.0, 1.0]) for _ in range(samples)]
     columns["memory_limit_hits"] = [draw.choice([0.0, 30.0]) for _ in range(samples)]
     columns["inputs_cached"] = [0.01 if place % 30 == 0 else None for place in range(samples)]
     columns["package_watts"] = [120.0] * samples

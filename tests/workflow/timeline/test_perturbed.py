@@ -66,6 +66,7 @@ def both(*troubles: Trouble) -> Trouble:
         (both(every("memory_limit_hits", 100.0), every("major_faults", 300.0)), "memory-squeeze"),
         (every("quota_stopped", 0.3), "quota"),
         (both(every("pressure_io", 0.6), every("read_bytes", 2e6)), "slow-disk"),
+        (both(every("stage_blocked", 1.0), every("read_bytes", 2e6)), "slow-disk"),
         (during("clock_mhz", 2000.0, 0.5), "clock-change"),
         (during("thermal_events", 3.0, 0.05), "throttling"),
         (on_card("throttle_mask", 0x48, 0.1), "throttling"),
