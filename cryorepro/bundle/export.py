@@ -10,6 +10,7 @@ from typing import Any
 
 import cryorepro
 from cryorepro.bundle.crate import MemberSum
+from cryorepro.bundle.dataset_facts import dataset_facts
 from cryorepro.bundle.derive import crate_member, derived_texts, sums_text
 from cryorepro.bundle.facts import Author, BundleInfo, Facts, facts_of
 from cryorepro.bundle.figures import figures
@@ -87,7 +88,7 @@ def write_bundle(
     sources: dict[str, bytes] = {
         BUNDLE: render_json(info.model_dump(mode="json")),
         SPEC: RunDirectory(run).spec.read_bytes(),
-        DATASET: render_json(None if dataset is None else dataset.model_dump(mode="json")),
+        DATASET: render_json(None if dataset is None else dataset_facts(dataset).model_dump(mode="json")),
         CLAIMS: b"[]\n",
         EVENTS: journals.events,
         SEAL: journals.seal,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
+from cryorepro.bundle.dataset_facts import DatasetFacts
 from cryorepro.bundle.event_models import EVENT_MODELS
 from cryorepro.bundle.journal import Journals, hold_to_original, lay_out, parse_events
 from cryorepro.bundle.layout import BUNDLE, CLAIMS, DATASET, EVENTS, ORIGINAL, SEAL, SPEC, USAGE
@@ -25,7 +26,6 @@ from cryorepro.em.errors import InputError
 from cryorepro.model.base import Record
 from cryorepro.model.benchmark import Benchmark
 from cryorepro.model.claim import Claim
-from cryorepro.model.dataset import DatasetInfo
 from cryorepro.model.strict_yaml import load_record
 from cryorepro.store.errors import StoreError
 from cryorepro.store.event import Event, canonical_json
@@ -76,7 +76,7 @@ class Facts:
     info: BundleInfo
     benchmark: Benchmark
     claims: dict[str, Claim]
-    dataset: DatasetInfo | None
+    dataset: DatasetFacts | None
     events: list[Event]
     redacted_events: int
     record: dict[str, Any]
@@ -122,7 +122,7 @@ def facts_of(sources: Mapping[str, bytes]) -> Facts:
         info=_model(BundleInfo, parse_json(sources[BUNDLE], BUNDLE), BUNDLE),
         benchmark=benchmark,
         claims={claim.id: claim for claim in claims},
-        dataset=None if dataset is None else _model(DatasetInfo, dataset, DATASET),
+        dataset=None if dataset is None else _model(DatasetFacts, dataset, DATASET),
         events=events,
         redacted_events=redacted,
         record=record,

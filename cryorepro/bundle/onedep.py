@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryorepro.bundle.dataset_facts import DatasetFacts
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.wording import planned_stages
 
@@ -64,8 +65,19 @@ def _data(facts: Facts) -> dict[str, Loop]:
     }
     if info:
         found["em_imaging"] = (
-            ["id", "accelerating_voltage", "nominal_cs"],
-            [[1, info.voltage_kv, info.spherical_aberration_mm]],
+            [
+                "id",
+                "microscope_model",
+                "accelerating_voltage",
+                "nominal_cs",
+                "nominal_defocus_min",
+                "nominal_defocus_max",
+            ],
+            [[1, info.microscope, info.voltage_kv, info.spherical_aberration_mm, *_defocus_nm(info)]],
+        )
+        found["em_image_recording"] = (
+            ["id", "imaging_id", "film_or_detector_model", "avg_electron_dose_per_image", "num_real_images"],
+            [[1, 1, info.detector, info.total_dose_e_per_square_angstrom, info.micrographs]],
         )
         found["em_db_reference"] = (
             ["id", "access_code", "db_name", "relationship", "details"],
@@ -77,6 +89,11 @@ def _data(facts: Facts) -> dict[str, Loop]:
             [[1, 1, data["rows"]["particles"], data["origin"]]],
         )
     return found
+
+
+def _defocus_nm(info: DatasetFacts) -> list[float | None]:
+    """The dictionary counts defocus in nanometres."""
+    return [1000.0 * value for value in info.defocus_um] if info.defocus_um else [None, None]
 
 
 def _refinement(facts: Facts, stage: dict[str, Any]) -> dict[str, Loop]:

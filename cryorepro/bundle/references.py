@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from cryorepro.bundle.curves import curves_of
+from cryorepro.bundle.dataset_facts import Paper
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.wording import accession_url, planned_stages
 
@@ -75,11 +76,24 @@ def _data(facts: Facts) -> list[Reference]:
     if info is None:
         return []
     entry = {"title": f"{{{info.title}}}", "howpublished": f"{info.accession}", "url": accession_url(facts)}
+    if info.dataset_doi:
+        entry["doi"] = info.dataset_doi
     found = [Reference("dataset", "misc", entry)]
-    if info.publication_doi:
+    if info.publication:
+        found.append(Reference("dataset-paper", "article", _paper(info.publication)))
+    elif info.publication_doi:
         paper = {"title": f"Publication of {info.accession}", "doi": info.publication_doi}
         found.append(Reference("dataset-paper", "misc", paper))
     return found
+
+
+def _paper(paper: Paper) -> dict[str, str]:
+    names = [f"{author.family}, {author.given}" for author in paper.authors] + (["others"] if paper.others else [])
+    fields = {
+        "author": " and ".join(names), "title": f"{{{paper.title}}}", "journal": paper.journal, "year": str(paper.year),
+        "volume": paper.volume, "pages": paper.pages, "doi": paper.doi,
+    }  # fmt: skip
+    return {name: text for name, text in fields.items() if text}
 
 
 def _claims(facts: Facts) -> list[Reference]:

@@ -24,11 +24,19 @@ def _collection(facts: Facts) -> list[Row]:
     info, data = facts.dataset, facts.record["data"]
     rows = [("Dataset", f"{info.accession}: {info.title}" if info else facts.settings["dataset"])]
     if info:
+        defocus = " to ".join(f"{value:g}" for value in info.defocus_um or [])
         rows += [
             ("Sample", info.sample),
-            ("Voltage (kV)", f"{info.voltage_kv:g}"),
+            ("Microscope", info.microscope or _NOT_STATED),
+            ("Detector", info.detector or _NOT_STATED),
+            ("Voltage (kV)", _number(info.voltage_kv)),
             ("Spherical aberration (mm)", _number(info.spherical_aberration_mm)),
             ("Amplitude contrast", _number(info.amplitude_contrast)),
+            ("Electron exposure (e-/A2)", _number(info.total_dose_e_per_square_angstrom)),
+            ("Defocus range (um)", defocus or _NOT_STATED),
+            ("Pixel size of the deposit (A)", _number(info.pixel_size_angstrom)),
+            ("Movies", _number(info.movies)),
+            ("Micrographs", _number(info.micrographs)),
             ("Reference entries", ", ".join([*info.emdb, *info.pdb]) or _NOT_STATED),
         ]
     rows.append(("Tier", facts.settings["tier"]))
@@ -76,7 +84,9 @@ def _from_outcomes(facts: Facts, key: str) -> Any:
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else _NOT_STATED
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else _NOT_STATED
 
 
 def table1_markdown(facts: Facts) -> bytes:

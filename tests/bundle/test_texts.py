@@ -52,6 +52,8 @@ def test_table_1_has_every_outcome_and_says_what_is_not_known(members: Members, 
     rows = list(csv.DictReader(io.StringIO(members["table1.csv"].decode())))
     items = {row["item"]: row["value"] for row in rows}
     assert items["Voltage (kV)"] == "300" and items["Spherical aberration (mm)"] == "2"
+    assert items["Microscope"] == "FEI Tecnai Polara" and items["Defocus range (um)"] == "0.8 to 3.8"
+    assert items["Movies"] == "not stated" and items["Electron exposure (e-/A2)"] == "20"
     assert items["Number of particles"] == "120" and items["Box (px)"] == "64" and items["Pixel size (A)"] == "7.54"
     assert items["class3d: software"].startswith("RELION 3.1.3")
     shell = record["outcomes"]["resolution"]["value"]["shell"]
@@ -69,6 +71,7 @@ def test_methods_cite_what_the_list_of_references_has(members: Members) -> None:
     keys = set(re.findall(r"^@\w+\{([\w-]+),$", bibliography, re.MULTILINE))
     assert {"dataset", "dataset-paper", "scheres2012", "zivanov2018", "cryorepro"} <= cited <= keys
     assert bibliography.count("{") == bibliography.count("}")
+    assert "Wong, Wilson and Bai, Xiao-chen" in bibliography and "10.6019/EMPIAR-10028" in bibliography
     assert "10.7554/eLife.03080" in bibliography and "RELION 3.1.3" in text and "seed" in text
 
 
@@ -145,6 +148,7 @@ def test_onedep_reads_back_with_gemmi(members: Members, record: dict[str, Any]) 
     assert float(reconstruction["resolution"][0]) == pytest.approx(64 * 7.54 / shell, abs=1e-3)
     assert reconstruction["num_particles"] == ["120"] and reconstruction["actual_pixel_size"] == ["7.54"]
     assert block.get_mmcif_category("_em_imaging.")["accelerating_voltage"] == ["300"]
+    assert block.get_mmcif_category("_em_imaging.")["nominal_defocus_max"] == ["3800"]
     software = block.get_mmcif_category("_em_software.")
     assert ("CLASSIFICATION", "RELION", "3.1.3") in zip(
         software["category"], software["name"], software["version"], strict=True
