@@ -126,3 +126,47 @@ def test_what_is_missing_is_named(copy: Path, tmp_path: Path) -> None:
         source.prepare(_request(tmp_path, copy, nonsense=1))
     with pytest.raises(InputError, match="tier 'full'"):
         source.prepare(_request(tmp_path, copy).model_copy(update={"tier": "full"}))
+
+
+def _twin(directory: Path, seed: int = 2, **parameters: object) -> PreparedData:
+    request = DataRequest(
+        tier="twin", directory=directory / "data", truth_directory=directory / "truth", seed=seed,
+        parameters={"particles": 60} | parameters,
+    )  # fmt: skip
+    return Empiar10146().prepare(request)
+
+
+def test_the_twin_is_its_seeds_byte_for_byte(tmp_path: Path) -> None:
+    first, again = _twin(tmp_path / "a"), _twin(tmp_path / "b")
+    assert first.has_truth and set(first.files) == {"particles", "stack", "reference", "mask"}
+    for role, path in first.files.items():
+        assert path.read_bytes() == again.files[role].read_bytes(), role
+    other = _twin(tmp_path / "c", seed=3)
+    assert other.files["stack"].read_bytes() != first.files["stack"].read_bytes()
+
+
+def test_the_twins_truth_is_kept_apart_and_rebuilds_its_map(tmp_path: Path) -> None:
+    import torch
+
+    from cryorepro.em.half_sets import unregularised
+    from cryorepro.em.particle_images import open_particle_images
+    from cryorepro.em.pose_reconstruction import sums_from_poses
+    from cryorepro.em.symmetry import symmetry_matrices
+
+    prepared = _twin(tmp_path, snr=5.0)
+    assert "rlnAngleRot" not in read_particles(prepared.files["particles"]).columns
+    truth = tmp_path / "truth"
+    assert not any(path.is_relative_to(truth) for path in prepared.files.values())
+    shutil.copyfile(prepared.files["stack"], truth / prepared.files["stack"].name)
+    loaded = open_particle_images(truth / "truth_particles.star")
+    group = torch.from_numpy(symmetry_matrices("O"))
+    grid = sums_from_poses(loaded.images, loaded.start_poses(), torch.arange(60), 20, group)
+    rebuilt = unregularised([grid], 64, 20)[0].numpy()
+    assert fsc_curve(rebuilt, read_map(truth / "truth_map.mrc")[0])[1:17].min() > 0.7
+
+
+def test_a_twin_out_of_range_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="parameter snr"):
+        _twin(tmp_path, snr=-1.0)
+    with pytest.raises(InputError, match="below the lowest"):
+        _twin(tmp_path, lowest_defocus_angstrom=20_000.0, highest_defocus_angstrom=10_000.0)
