@@ -173,6 +173,9 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
     """Two runs side by side."""
     out = Console()
     first, second = comparison["runs"]
+    machine = comparison["machine"]
+    counts = ", ".join(f"{len(machine[effect])} ({effect})" for effect in ("science", "performance", "neither"))
+    out.print(f"machine: {machine['same']} fields the same, differs {counts}", highlight=False)
     for part in ("settings", "data", "parameters", "environment"):
         rows = comparison[part]
         if not rows:

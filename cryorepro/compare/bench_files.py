@@ -181,6 +181,18 @@ def check_contribution(path: Path) -> list[str]:
     return problems
 
 
+def check_registered(directory: Path | None = None) -> tuple[int, list[str]]:
+    """How many records the registry (or a registry of one's own) holds, and what is wrong with them."""
+    files = sorted(((directory or shipped("registry")) / "bench").glob("*.json"))
+    problems = []
+    for path in files:
+        try:
+            problems += [f"bench/{path.name}: {problem}" for problem in check_contribution(path)]
+        except InputError as error:
+            problems.append(str(error))
+    return len(files), problems
+
+
 def _test_problems(test: BenchTest) -> list[str]:
     problems = []
     if not test.seconds:

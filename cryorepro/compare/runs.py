@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cryorepro.compare.fingerprints import Effect, diff_fingerprints
 from cryorepro.compare.judge import shown
+from cryorepro.model.fingerprint import ProbeResult
 
 Row = tuple[str, Any, Any]
 
@@ -17,6 +19,7 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
         "settings": _differences(_settings(first), _settings(second)),
         "data": _differences(_hashes(first), _hashes(second)),
         "parameters": _differences(_parameters(first), _parameters(second)),
+        "machine": _machine(first, second),
         "environment": _differences(_environment(first), _environment(second)),
         "outcomes": _outcomes(first, second),
         "stages": _stages(first, second),
@@ -61,6 +64,14 @@ def _environment(record: Mapping[str, Any]) -> dict[str, Any]:
     for stage in record["stages"].values():
         flat.update(flatten(stage.get("program", {}), f"program.{stage.get('stage')}"))
     return flat
+
+
+def _machine(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """How many fields of the fingerprints are the same, and the fields that differ by what they can change."""
+    left, right = ([ProbeResult.model_validate(probe) for probe in record["fingerprint"]] for record in (first, second))
+    diff = diff_fingerprints(left, right)
+    effects: tuple[Effect, ...] = ("science", "performance", "neither")
+    return {"same": diff.same, **{effect: [row.field for row in diff.with_effect(effect)] for effect in effects}}
 
 
 def _outcomes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:

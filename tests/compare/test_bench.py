@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from cryorepro.compare.bench import compare_bench
-from cryorepro.compare.bench_files import as_csv, check_contribution, from_cryosparc, load_bench, to_cryosparc
+from cryorepro.compare.bench_files import (
+    as_csv,
+    check_contribution,
+    check_registered,
+    from_cryosparc,
+    load_bench,
+    to_cryosparc,
+)
 from cryorepro.em.errors import InputError
 from cryorepro.model.bench import BenchRecord, BenchTest, Calibration
 from cryorepro.model.fingerprint import ProbeResult
@@ -174,6 +181,21 @@ def test_a_sound_contribution_passes_and_each_fault_is_named(tmp_path: Path) -> 
         (problem,) = contribution(good, value)
         assert words in problem
     assert "file's name" in contribution(tmp_path / "My Machine.json", record(timed("a", 1.0, 1.1, 1.2)))[0]
+
+
+def test_the_registry_is_checked_record_by_record(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    assert check_registered(tmp_path) == (0, [])
+    contribution(tmp_path / "bench" / "a100-epyc7543.json", record(timed("a", 1.0, 1.1, 1.2)))
+    contribution(tmp_path / "bench" / "broken-title.json", record(timed("a", 1.0, 1.1, 1.2), title=None))
+    (tmp_path / "bench" / "no-json.json").write_text("{")
+    count, problems = check_registered(tmp_path)
+    assert count == 3
+    assert [problem.partition(":")[0].rpartition("/")[2] for problem in problems] == [
+        "broken-title.json",
+        "no-json.json",
+    ]
+    assert check_registered()[1] == [], "the shipped records pass"
 
 
 def _cheat() -> BenchTest:
