@@ -32,9 +32,9 @@ def fetch_command(
     from cryorepro.plugins.loader import load_catalogue
     from cryorepro.plugins.types import Dataset
     from cryorepro.store.home import Home
-    from cryorepro.workflow.fetch.deliver import deliver, deliver_files, preview
+    from cryorepro.workflow.fetch.deliver import deliver, deliver_files
     from cryorepro.workflow.fetch.open import open_archive
-    from cryorepro.workflow.fetch.orders import make_order, make_settings
+    from cryorepro.workflow.fetch.orders import make_order, make_settings, preview
 
     if method not in METHODS:
         raise InputError(f"--method {method}: the methods are {', '.join(METHODS)}")

@@ -51,8 +51,9 @@ def runs_command(
 def show_command(
     name: Annotated[str, typer.Argument(help="A benchmark, a YAML file, a dataset, a run, or 'latest'.")],
     as_json: Json = False,
+    dataset: Annotated[bool, typer.Option(help="The dataset, where a benchmark has the same name.")] = False,
 ) -> None:
-    """A benchmark, or a run: stages, timings, outcomes, verdicts."""
+    """A benchmark, a dataset, or a run: stages, timings, outcomes, verdicts."""
     from cryorepro.cli.dataset import print_dataset
     from cryorepro.cli.tables import print_benchmark, print_run
     from cryorepro.compare.reproduce import find_spec
@@ -62,13 +63,16 @@ def show_command(
     from cryorepro.plugins.loader import load_catalogue
 
     catalogue = load_catalogue()
-    if name in catalogue.entries.get("specs", {}) or Path(name).suffix in (".yaml", ".yml"):
+    known = catalogue.entries.get("datasets", {})
+    if not dataset and (name in catalogue.entries.get("specs", {}) or Path(name).suffix in (".yaml", ".yml")):
         benchmark = load_record(find_spec(catalogue, name), Benchmark)
         if as_json:
             typer.echo(benchmark.model_dump_json(indent=1))
         else:
             print_benchmark(benchmark, load_claims())
-    elif name in catalogue.entries.get("datasets", {}):
+            if benchmark.dataset in known:
+                typer.echo(f"the data: cryorepro show --dataset {benchmark.dataset}")
+    elif dataset or name in known:
         info = catalogue.get("datasets", name).descriptor.info
         typer.echo(info.model_dump_json(indent=1)) if as_json else print_dataset(info)
     else:

@@ -117,9 +117,9 @@ def test_without_a_network(home: Path, cryorepro: Command, monkeypatch: pytest.M
 def test_looking_at_datasets(home: Path, cryorepro: Command) -> None:
     listed = cryorepro("list", "datasets").stdout
     assert all(f"empiar-{number}" in listed for number in (10002, 10017, 10025, 10028, 10146, 10204, 10249, 10721))
-    shown = cryorepro("show", "empiar-10288").stdout
+    shown = cryorepro("show", "--dataset", "empiar-10288").stdout
     assert "looked for and not found" in shown and "seed" in shown and "empiar-10288-gain-flip" in shown
-    info = json.loads(cryorepro("show", "empiar-10390", "--json").stdout)
+    info = json.loads(cryorepro("show", "--dataset", "empiar-10390", "--json").stdout)
     assert info["voltage_kv"] is None and info["symmetry"] is None
     assert cryorepro("cite", "empiar-10028").stdout.startswith("@article{Wong2014,")
     assert json.loads(cryorepro("cite", "empiar-10028", "--format", "csl").stdout)[1]["DOI"] == "10.6019/EMPIAR-10028"

@@ -7,52 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryorepro.em.formats.errata import Erratum, load_errata
-from cryorepro.model.dataset import DatasetInfo
 from cryorepro.model.shipped import shipped
 from cryorepro.workflow.fetch.archive import CachedArchive
 from cryorepro.workflow.fetch.cache import DEPOSIT, SUBSETS
-from cryorepro.workflow.fetch.commands import commands
-from cryorepro.workflow.fetch.emdb import Extra, emdb_paths, fetch_emdb, fetch_model
+from cryorepro.workflow.fetch.emdb import emdb_paths, fetch_emdb, fetch_model
 from cryorepro.workflow.fetch.errors import NotFound
 from cryorepro.workflow.fetch.manifest import safe_path, sha256_of
 from cryorepro.workflow.fetch.movies import write_movie_tables
-from cryorepro.workflow.fetch.space import human, require_space
-from cryorepro.workflow.fetch.tiers import (
-    RealTier,
-    TierFiles,
-    discarded_names,
-    movie_files,
-    patterns,
-    require_layout,
-)
-
-DEFAULT_PARTICLES = 2000
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a person asks for: `count` particles or movies of a subset, drawn with `seed`, and extras from EMDB."""
-
-    info: DatasetInfo
-    tier: RealTier
-    seed: int = 1
-    count: int | None = None
-    extras: tuple[Extra, ...] = ()
-
-    @property
-    def by_ranges(self) -> bool:
-        """Whether particles are chosen, rather than whole files."""
-        return self.tier == "subset" and self.info.layout is not None and self.info.layout.particles_star is not None
-
-    @property
-    def number(self) -> int:
-        """How many particles or movies."""
-        if self.count is not None:
-            return self.count
-        declared = self.info.tier(self.tier)
-        if self.by_ranges:
-            return (declared.particles if declared else None) or DEFAULT_PARTICLES
-        return self.info.layout.subset_movies if self.info.layout else 1
+from cryorepro.workflow.fetch.orders import Order
+from cryorepro.workflow.fetch.space import require_space
+from cryorepro.workflow.fetch.tiers import TierFiles, movie_files, require_layout
 
 
 @dataclass
@@ -62,36 +26,6 @@ class Delivery:
     folder: Path
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-def preview(order: Order, cache_root: Path) -> list[str]:
-    """What would be fetched, as lines; asks nobody.
-
-    Raises:
-        InputError: the tier cannot be fetched.
-    """
-    layout, info = require_layout(order.info, order.tier), order.info
-    declared = info.tier(order.tier)
-    folder = cache_root / info.name
-    size = declared.size_bytes if declared else None
-    lines = [f"{info.name} {order.tier}: {declared.summary if declared else ''}"]
-    lines.append(f"size     {human(size) if size else 'not known before the archive is asked'}")
-    lines.append(f"into     {folder}")
-    for pattern in patterns(layout, order.tier):
-        lines.append(f"file     {pattern}")
-    if order.by_ranges:
-        lines.append(f"ranges   {order.number} particles of it, drawn with seed {order.seed}")
-    elif order.tier == "subset" and (layout.movies or layout.micrographs):
-        lines.append(f"draw     {order.number} of the movies or micrographs, with seed {order.seed}")
-    lines += [f"bundle   {bundle.url}" for bundle in layout.bundles if bundle.tier == order.tier]
-    lines += [f"leave    {name}" for name in sorted(discarded_names(info))]
-    lines += [f"with     {extra}: {', '.join(info.emdb if extra != 'model' else info.pdb)}" for extra in order.extras]
-    found = commands(
-        info.accession.removeprefix("EMPIAR-"),
-        [path for path in patterns(layout, "full") if path not in layout.metadata],
-        folder,
-    )
-    return lines + [f"{name:<8} {command}" for name, command in found.items()]
 
 
 def deliver(order: Order, archive: CachedArchive) -> Delivery:

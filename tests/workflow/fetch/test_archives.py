@@ -12,12 +12,13 @@ from cryorepro_datasets.entry_file import load_entry
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import read_star
 from cryorepro.workflow.fetch.archive import CachedArchive
-from cryorepro.workflow.fetch.deliver import Order, deliver, deliver_files, preview
+from cryorepro.workflow.fetch.deliver import deliver, deliver_files
 from cryorepro.workflow.fetch.emdb import half_map_names
 from cryorepro.workflow.fetch.empiar import parse_entry
 from cryorepro.workflow.fetch.errors import FetchError
 from cryorepro.workflow.fetch.listing import index_entries, list_files
 from cryorepro.workflow.fetch.manifest import safe_path
+from cryorepro.workflow.fetch.orders import Order, preview
 from cryorepro.workflow.fetch.outlook import outlook
 from cryorepro.workflow.fetch.sources import empiar
 from cryorepro.workflow.fetch.text import read_json

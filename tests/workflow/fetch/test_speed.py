@@ -21,11 +21,11 @@ def seconds(place: Place, **settings: object) -> float:
 
 
 def test_four_ranges_are_three_times_one_throttled_connection(place: Place) -> None:
-    """The server gives each connection 1 MB/s, as EMPIAR's gives each about 1.5 MB/s."""
-    place.conduct(rate=1_000_000)
+    """The server holds each connection to 0.5 MB/s, as EMPIAR's holds each to about 1.5 MB/s."""
+    place.conduct(rate=500_000)
     one = seconds(place, connections=1)
     four = seconds(place, connections=4)
-    assert one > 2.5, "the server is throttled"
+    assert one > 5.0, "the server is throttled"
     assert one / four >= 3.0
 
 
