@@ -1,9 +1,11 @@
-"""The frame each class ended up in: a class map and its poses may turn and shift together without being wrong.
+"""The frame each class ended up in: a class map and its poses may turn and shift together without being
+wrong.
 
 With ``A_found = A_true G`` and image positions ``A_true v_true + c_true = A_found v_found + c_found`` a point of the
 found map lies at ``v_true = G v_found + u`` in the true one. ``G`` is the rotation nearest to all
 ``A_true^T A_found`` (Kabsch 1976) and ``u`` the least-squares solution of ``(A_true u)_xy = c_found - c_true``; both
-are fitted again without the particles that lie far off. A mirror image is no rotation: a wrong hand stays wrong.
+are fitted again without the particles that lie far off. A mirror image is no rotation: a wrong hand stays
+wrong.
 """
 
 from __future__ import annotations
@@ -42,8 +44,11 @@ class Framed:
     frames: dict[int, Frame]
 
 
-def fit_frames(pairing: Pairing) -> Framed:
+def fit_frames(pairing: Pairing, operators: Floats | None = None) -> Framed:
     """Frames of all found classes, from the particles that are in their true class.
+
+    With the rotations ``operators [s, 3, 3]`` of a point group each true orientation is first replaced by its
+    equivalent nearest to the found one: the axes leave a symmetric particle hardly any frame to choose.
 
     Raises:
         InputError: poses are missing.
@@ -55,6 +60,8 @@ def fit_frames(pairing: Pairing) -> Framed:
     found, true = (
         euler_to_matrix(torch.as_tensor(table.angles_degrees)).numpy() for table in (pairing.found, pairing.true)
     )
+    if operators is not None and len(operators) > 1:
+        true = _nearest_equivalents(found, true, operators)
     displacement = pairing.true.origins_angstrom - pairing.found.origins_angstrom  # c is minus the origin
     classes, correct = pairing.found.column("rlnClassNumber"), pairing.correct
     frames = {}
@@ -62,6 +69,12 @@ def fit_frames(pairing: Pairing) -> Framed:
         chosen = correct & (classes == number)
         frames[number] = _fit(found[chosen], true[chosen], displacement[chosen])
     return Framed(found, true, frames)
+
+
+def _nearest_equivalents(found: Floats, true: Floats, operators: Floats) -> Floats:
+    equivalents = np.einsum("nij,sjk->nsik", true, operators)
+    nearest = np.einsum("nij,nsij->ns", found, equivalents).argmax(axis=1)
+    return np.asarray(equivalents[np.arange(len(true)), nearest])
 
 
 def _fit(found: Floats, true: Floats, displacement: Floats) -> Frame:

@@ -27,8 +27,9 @@ class PoseError:
         from cryorepro.em.symmetry import symmetry_matrices
 
         pairing = pair(context.artifacts["particles"], context.truth["particles"])
-        framed = fit_frames(pairing)
-        operators = torch.as_tensor(symmetry_matrices(context.stage_parameters.get("symmetry", "C1")))
+        group = symmetry_matrices(context.stage_parameters.get("symmetry", "C1"))
+        framed = fit_frames(pairing, group)
+        operators = torch.as_tensor(group)
         true = torch.as_tensor(true_orientations(framed, pairing.found.column("rlnClassNumber")))
         angles = symmetric_angle_deg(torch.as_tensor(framed.found), true, operators.to(true.dtype)).numpy()
         frames = {f"class{k:03d}": round(frame.angle_degrees, 3) for k, frame in sorted(framed.frames.items())}
