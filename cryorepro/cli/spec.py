@@ -18,9 +18,11 @@ def validate_command(
 
     catalogue = load_catalogue()
     for path in files:
-        benchmark = validate_spec(catalogue, path)
+        benchmark, notes = validate_spec(catalogue, path)
         stages = ", ".join(stage.name for stage in benchmark.stages)
         typer.echo(f"{path}: valid; {benchmark.name} {benchmark.version}, stages {stages}")
+        for note in notes:
+            typer.echo(f"  note: {note}")
 
 
 def schema_command() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cryorepro.model.benchmark import Benchmark
-from cryorepro.model.stages import STAGE_PARAMETERS
+from cryorepro.model.processing_stages import KNOWN_PARAMETERS
 
 
 def benchmark_schema() -> dict[str, Any]:
@@ -13,6 +13,6 @@ def benchmark_schema() -> dict[str, Any]:
     schema = Benchmark.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "cryorepro benchmark"
-    for kind, model in STAGE_PARAMETERS.items():
+    for kind, model in KNOWN_PARAMETERS.items():
         schema["$defs"][f"parameters-{kind}"] = model.model_json_schema()
     return schema

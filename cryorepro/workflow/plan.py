@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from cryorepro.em.errors import InputError
 from cryorepro.model.base import Record
 from cryorepro.model.benchmark import Benchmark, StageSpec
-from cryorepro.model.stages import STAGE_PARAMETERS
+from cryorepro.model.processing_stages import KNOWN_PARAMETERS
 from cryorepro.model.strict_yaml import load_record
 from cryorepro.plugins.catalogue import Catalogue
 from cryorepro.plugins.types import Runner
@@ -56,13 +56,31 @@ class RunPlan:
         return hashlib.sha256(self.spec_text.encode()).hexdigest()
 
 
+class StageRefused(InputError):
+    """The runner chosen for a stage cannot carry out stages of its kind."""
+
+
 def make_plan(catalogue: Catalogue, spec_path: Path, options: RunOptions) -> RunPlan:
     """Check everything that can be checked before a run exists.
 
     Raises:
         InputError: the benchmark, a runner, a stage or a parameter is unknown or out of range.
+        StageRefused: a runner cannot carry out a stage; it is named, never skipped.
     """
     benchmark = load_record(spec_path, Benchmark)
+    check_names(catalogue, benchmark, options)
+    stages = tuple(
+        plan_stage(catalogue, benchmark, index, spec, options) for index, spec in enumerate(benchmark.stages, 1)
+    )
+    return RunPlan(benchmark, spec_path.read_text(encoding="utf-8"), options, stages)
+
+
+def check_names(catalogue: Catalogue, benchmark: Benchmark, options: RunOptions) -> None:
+    """Tier, dataset, metrics and stage names.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
     if options.tier not in benchmark.tiers:
         offered = ", ".join(benchmark.tiers)
         raise InputError(f"benchmark '{benchmark.name}' has no tier '{options.tier}' (it has: {offered})")
@@ -76,22 +94,24 @@ def make_plan(catalogue: Catalogue, spec_path: Path, options: RunOptions) -> Run
     ):
         if chosen - names:
             raise InputError(f"{label}: benchmark '{benchmark.name}' has no stage '{min(chosen - names)}'")
-    stages = tuple(
-        _plan_stage(catalogue, benchmark, index, spec, options) for index, spec in enumerate(benchmark.stages, 1)
-    )
-    return RunPlan(benchmark, spec_path.read_text(encoding="utf-8"), options, stages)
 
 
-def _plan_stage(
+def plan_stage(
     catalogue: Catalogue, benchmark: Benchmark, index: int, spec: StageSpec, options: RunOptions
 ) -> PlannedStage:
+    """One stage with its runner and complete parameters.
+
+    Raises:
+        InputError: the runner is unknown, or a parameter is unknown or out of range.
+        StageRefused: the runner cannot carry out stages of this kind.
+    """
     chosen = options.runners.get(spec.name) or spec.runner or options.runners.get(EVERY_STAGE)
     runner = chosen or benchmark.default_runner
     descriptor = catalogue.get("runners", runner).descriptor
     assert isinstance(descriptor, Runner)
     if spec.kind not in descriptor.stages:
         able = ", ".join(descriptor.stages)
-        raise InputError(f"runner '{runner}' cannot run stage '{spec.name}' of kind {spec.kind} (it can: {able})")
+        raise StageRefused(f"runner '{runner}' cannot run stage '{spec.name}' of kind {spec.kind} (it can: {able})")
     parameters = dict(spec.parameters)
     departures: list[str] = []
     override = benchmark.tiers[options.tier].overrides.get(spec.name)
@@ -102,17 +122,16 @@ def _plan_stage(
     if asked:
         parameters |= asked
         departures.append(f"{', '.join(sorted(asked))}: asked for on the command line")
-    validated = validate_parameters(descriptor, spec, parameters)
+    validated = validate_parameters(_parameter_model(descriptor, spec), spec, parameters)
     return PlannedStage(index, spec, runner, validated, tuple(departures))
 
 
-def validate_parameters(runner: Runner, spec: StageSpec, parameters: dict[str, Any]) -> dict[str, Any]:
+def validate_parameters(model: type[Record], spec: StageSpec, parameters: dict[str, Any]) -> dict[str, Any]:
     """Parameters of ``spec``, checked against the model of its kind and completed with defaults.
 
     Raises:
-        InputError: no model is known for the kind, or a parameter is unknown or out of range.
+        InputError: a parameter is unknown or out of range.
     """
-    model = _parameter_model(runner, spec)
     try:
         return model.model_validate(parameters).model_dump(mode="json")
     except ValidationError as error:
@@ -124,12 +143,21 @@ def validate_parameters(runner: Runner, spec: StageSpec, parameters: dict[str, A
 def _parameter_model(runner: Runner, spec: StageSpec) -> type[Record]:
     path = runner.parameter_models.get(spec.kind)
     if path is None:
-        if spec.kind not in STAGE_PARAMETERS:
-            raise InputError(f"stage '{spec.name}': no parameters are known for a stage of kind '{spec.kind}'")
-        return STAGE_PARAMETERS[spec.kind]
+        return known_parameters(spec)
     module, _, attribute = path.partition(":")
     model: type[Record] = getattr(importlib.import_module(module), attribute)
     return model
+
+
+def known_parameters(spec: StageSpec) -> type[Record]:
+    """The framework's own parameter model for the stage's kind.
+
+    Raises:
+        InputError: it has none.
+    """
+    if spec.kind not in KNOWN_PARAMETERS:
+        raise InputError(f"stage '{spec.name}': no parameters are known for a stage of kind '{spec.kind}'")
+    return KNOWN_PARAMETERS[spec.kind]
 
 
 def stage_seed(run_seed: int, stage: str) -> int:

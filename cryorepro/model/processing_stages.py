@@ -1,0 +1,168 @@
+"""Typed parameters of stages from movies to particles and around a refinement, one model per stage kind.
+
+No installed runner need be able to carry them out: a plan then refuses the stage by name. A parameter that is None
+is the program's own default, because the published workflow does not state it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cryorepro.model.base import Record
+from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
+
+BoxPx = Annotated[int, Field(ge=8, le=4096)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class MotionCorrectionParameters(Record):
+    """Alignment of a movie's frames, whole and in patches."""
+
+    pixel_size_angstrom: float | None = Field(None, gt=0, le=100)
+    voltage_kv: float | None = Field(None, ge=60, le=400)
+    spherical_aberration_mm: float | None = Field(None, ge=0, le=10)
+    total_dose_e_per_square_angstrom: float | None = Field(None, gt=0, le=1000)
+    dose_per_frame_e_per_square_angstrom: float | None = Field(None, gt=0, le=100)
+    patches_x: int | None = Field(None, ge=1, le=50)
+    patches_y: int | None = Field(None, ge=1, le=50)
+    bfactor_angstrom2: float | None = Field(None, ge=0, le=5000)
+    flip_gain_y: bool = False
+
+
+class CtfEstimationParameters(Record):
+    """Defocus and astigmatism of every micrograph."""
+
+    box_px: BoxPx | None = None
+    lowest_resolution_angstrom: Angstrom | None = None
+    highest_resolution_angstrom: Angstrom | None = None
+    lowest_defocus_angstrom: float | None = Field(None, ge=0, le=200_000)
+    highest_defocus_angstrom: float | None = Field(None, gt=0, le=200_000)
+    astigmatism_angstrom: float | None = Field(None, ge=0, le=50_000)
+    amplitude_contrast: Share | None = None
+
+
+class PickingParameters(Record):
+    """Particles in micrographs; ``micrographs`` limits the work to the first so many."""
+
+    method: Literal["blob", "template", "log", "network"] | None = None
+    smallest_diameter_angstrom: Angstrom | None = None
+    largest_diameter_angstrom: Angstrom | None = None
+    circular: bool | None = None
+    elliptical: bool | None = None
+    micrographs: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PickingParameters:
+        small, large = self.smallest_diameter_angstrom, self.largest_diameter_angstrom
+        if small is not None and large is not None and small > large:
+            raise ValueError(f"smallest_diameter_angstrom ({small:g}) exceeds largest_diameter_angstrom ({large:g})")
+        return self
+
+
+class PickSelectionParameters(Record):
+    """Which picks are kept, by normalised cross-correlation and local power (the program's own scale)."""
+
+    lowest_ncc: Share | None = None
+    lowest_power: float | None = None
+    highest_power: float | None = None
+    published_as_interactive: bool = False
+
+
+class ExtractionParameters(Record):
+    """Particles cut out of micrographs, and their box after cropping in Fourier space."""
+
+    box_px: BoxPx | None = None
+    rescaled_box_px: BoxPx | None = None
+    background_radius_px: float | None = Field(None, gt=0, le=2048)
+    duplicates_within_angstrom: Angstrom | None = None
+
+    @model_validator(mode="after")
+    def _no_enlargement(self) -> ExtractionParameters:
+        if self.box_px is not None and self.rescaled_box_px is not None and self.rescaled_box_px > self.box_px:
+            raise ValueError(f"rescaled_box_px ({self.rescaled_box_px}) exceeds box_px ({self.box_px})")
+        return self
+
+
+class Class2DParameters(Record):
+    """2D classification."""
+
+    number_of_classes: int | None = Field(None, ge=1, le=1000)
+    iterations: int | None = Field(None, ge=1, le=999)
+    tau2_fudge: float | None = Field(None, gt=0, le=100)
+    particle_diameter_angstrom: Angstrom | None = None
+    psi_step_degrees: float | None = Field(None, gt=0, le=90)
+    oversampling: int | None = Field(None, ge=0, le=3)
+    offset_range_px: float | None = Field(None, ge=0, le=100)
+    offset_step_px: float | None = Field(None, gt=0, le=100)
+    ctf: bool = True
+    flatten_solvent: bool = False
+    zero_mask: bool = False
+    norm: bool = False
+    scale: bool = False
+    fast_subsets: bool = False
+    padding: int | None = Field(None, ge=1, le=3)
+
+
+class ClassSelectionParameters(Record):
+    """Which classes go on; a person's choice in the published workflow where it says so."""
+
+    published_as_interactive: bool = False
+    keep: Literal["largest", "by-hand"] | None = None
+
+
+class InitialModelParameters(Record):
+    """A first map without a reference."""
+
+    number_of_classes: int | None = Field(None, ge=1, le=100)
+    symmetry: Symmetry | None = None
+    particle_diameter_angstrom: Angstrom | None = None
+
+
+class Class3DLocalParameters(Class3DParameters):
+    """3D classification with a search around the angles already found."""
+
+    sigma_angle_degrees: float = Field(gt=0, le=60)
+
+
+class NonUniformRefinementParameters(Record):
+    """Refinement with a regularisation that varies over the map."""
+
+    symmetry: Symmetry = "C1"
+
+
+class CtfRefinementParameters(Record):
+    """Beam tilt and defocus of particles against a map."""
+
+    lowest_resolution_angstrom: Angstrom | None = None
+    beam_tilt: bool | None = None
+
+
+class PolishParameters(Record):
+    """Bayesian polishing: ``train`` finds its three parameters, ``apply`` uses them."""
+
+    mode: Literal["train", "apply"]
+    particles: int | None = Field(None, ge=1, description="at least so many in training")
+    evaluation_fraction: Share | None = None
+    alignment_fraction: Share | None = None
+    bfactor_lowest_resolution_angstrom: Angstrom | None = None
+
+
+PROCESSING_PARAMETERS: dict[str, type[Record]] = {
+    "motioncorrection": MotionCorrectionParameters,
+    "ctfestimation": CtfEstimationParameters,
+    "picking": PickingParameters,
+    "pickselection": PickSelectionParameters,
+    "extraction": ExtractionParameters,
+    "class2d": Class2DParameters,
+    "classselection": ClassSelectionParameters,
+    "initialmodel": InitialModelParameters,
+    "class3d_local": Class3DLocalParameters,
+    "nurefine": NonUniformRefinementParameters,
+    "ctfrefine": CtfRefinementParameters,
+    "polish": PolishParameters,
+}
+
+KNOWN_PARAMETERS: dict[str, type[Record]] = {**STAGE_PARAMETERS, **PROCESSING_PARAMETERS}
+"""The model of every stage kind the framework knows."""
