@@ -15,6 +15,7 @@ from cryorepro.em.expectation import Expectation, expectation
 from cryorepro.em.fourier import half_plane, image_coefficients, shell_pixel_counts
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.masks import mask_images, soft_circle
+from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes, updated_directions
 from cryorepro.em.preparation import Preparation, prepare, shift_whole_pixels
 from cryorepro.em.projection import Projector
 from cryorepro.em.rotations import euler_to_matrix, rotation_angle_deg
@@ -203,3 +204,16 @@ def test_the_mask_is_applied_after_recentring() -> None:
     moved = shift_whole_pixels(pixels, case.poses.origin_px.round().long())
     expected = image_coefficients(mask_images(moved, case.model.preparation.mask), case.model.plane)
     torch.testing.assert_close(prepared.masked, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_class_that_nothing_may_join_stays_empty_and_finite() -> None:
+    case = _case(count=6, snr=0.3)
+    prior = case.model.log_prior.clone()
+    prior[1] = -torch.inf
+    got = expectation(case.images, case.poses, replace(case.model, log_prior=prior))
+    assert set(got.poses.class_index.tolist()) == {0}
+    tau2 = torch.ones(2, BOX // 2 + 1)
+    made = reconstruct_classes(got.grids, tau2, ReconstructionPlan(BOX, RADIUS, 4.0, 2, None), workers=1)
+    assert torch.all(made[1].volume == 0.0) and torch.isfinite(made[0].volume).all()
+    assert torch.all(made[1].data_vs_prior == 0.0)
+    assert torch.all(updated_directions(got)[1] == 0.0)
