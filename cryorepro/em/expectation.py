@@ -31,8 +31,9 @@ from cryorepro.em.preparation import Prepared, prepare
 from cryorepro.em.reconstruction import hermitian
 from cryorepro.em.rotations import matrix_to_euler
 
-CHUNK_SIZE = 128
-"""Particles per chunk: part of the definition of the result's last bits, so never tied to the machine."""
+SMALLEST_CHUNK = 128
+MOST_CHUNKS = 64
+"""Each chunk returns whole grids: their number is bounded, so that large sets do not spend their time on sums."""
 
 TABLE_BYTES = 1 << 31
 """Fine slices held at once; more are made in several rounds over the chunks."""
@@ -70,7 +71,7 @@ def expectation(
     model: EstepModel,
     workers: int = 1,
     index: Tensor | None = None,
-    chunk_size: int = CHUNK_SIZE,
+    chunk_size: int | None = None,
 ) -> Expectation:
     """Run the expectation step over the particles at ``index`` (default: all).
 
@@ -78,7 +79,7 @@ def expectation(
     scale them. Give the indices of a half set to refine halves apart.
     """
     chosen = torch.arange(len(images)) if index is None else index
-    chunks = list(torch.split(chosen, chunk_size))
+    chunks = list(torch.split(chosen, chunk_size or default_chunk_size(int(chosen.shape[0]))))
     coarse = make_coarse_grid(model, workers)
 
     def first(number: int) -> list[Packed]:
@@ -99,6 +100,11 @@ def expectation(
             add_arrays(totals, sums)
             parts.append(poses_from_arrays(state))
     return _result(totals, parts, model)
+
+
+def default_chunk_size(count: int) -> int:
+    """Particles per chunk for ``count`` particles: part of the result's last bits, so never tied to the machine."""
+    return max(SMALLEST_CHUNK, -(-count // MOST_CHUNKS))
 
 
 def _coarse_chunk(
