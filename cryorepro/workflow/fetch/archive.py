@@ -11,8 +11,9 @@ from cryorepro.em.formats.errata import Erratum
 from cryorepro.model.dataset import DatasetInfo
 from cryorepro.workflow.fetch.cache import DEPOSIT, Cache
 from cryorepro.workflow.fetch.emdb import fetch_emdb, map_path
+from cryorepro.workflow.fetch.errors import WrongContent
 from cryorepro.workflow.fetch.files import fetch_file
-from cryorepro.workflow.fetch.manifest import expected, known_files
+from cryorepro.workflow.fetch.manifest import expected, known_files, sha256_of
 from cryorepro.workflow.fetch.particles import ParticleSelection, fetch_particles
 from cryorepro.workflow.fetch.sources import Sources, empiar
 from cryorepro.workflow.fetch.transfer import Transfer
@@ -38,8 +39,10 @@ class CachedArchive:
         return empiar(number)
 
     def file(self, path: str) -> Path:
-        """A file of the deposit, whole and verified."""
-        return self.fetch(f"{DEPOSIT}/{path}", self.sources.urls(path))
+        """A file of the deposit, whole; its bytes are those that were recorded."""
+        relative = f"{DEPOSIT}/{path}"
+        fetched = self.fetch(relative, self.sources.urls(path))
+        return self._unchanged(relative, fetched)
 
     def fetch(self, relative: str, urls: Sequence[str]) -> Path:
         """A file from anywhere, at `relative` of the dataset's cache."""
@@ -61,7 +64,17 @@ class CachedArchive:
         """A seeded selection of particles; see :func:`~cryorepro.workflow.fetch.particles.fetch_particles`."""
         star = self.file(star_path)
         wanted = ParticleSelection(star, star_path, count, seed, tuple(errata), pixel_size_angstrom)
-        return fetch_particles(self.cache, self.transfer, self.sources, wanted)
+        folder = fetch_particles(self.cache, self.transfer, self.sources, wanted)
+        for path in folder.iterdir():
+            self._unchanged(str(path.relative_to(self.cache.root)), path)
+        return folder
+
+    def _unchanged(self, relative: str, path: Path) -> Path:
+        """Read a cached file again before a run builds on it. Raises WrongContent if it is not what was recorded."""
+        record = self.cache.records().get(relative)
+        if record is None or sha256_of(path) != record.sha256:
+            raise WrongContent(f"{path}: changed since it was fetched; delete it to fetch it again")
+        return path
 
     def local_copy(self) -> Path | None:
         """The folder of the deposit, when all files of tier ``full`` were fetched and are there."""

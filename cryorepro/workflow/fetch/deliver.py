@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cryorepro.workflow.fetch.errors import NotFound
 from cryorepro.workflow.fetch.manifest import safe_path, sha256_of
 from cryorepro.workflow.fetch.movies import write_movie_tables
 from cryorepro.workflow.fetch.orders import Order
+from cryorepro.workflow.fetch.parallel import each
 from cryorepro.workflow.fetch.space import require_space
 from cryorepro.workflow.fetch.tiers import TierFiles, movie_files, require_layout
 
@@ -126,8 +126,7 @@ def _expect(archive: CachedArchive, places: dict[str, list[str]], optional: set[
                 raise
             return error
 
-    with ThreadPoolExecutor(max(1, transfer.settings.connections)) as pool:
-        sizes = dict(zip(asked, pool.map(size, asked), strict=True))
+    sizes = dict(zip(asked, each(size, list(asked), transfer.settings.connections), strict=True))
     absent = {name for name, one in sizes.items() if isinstance(one, NotFound)}
     known = sum(one for one in sizes.values() if isinstance(one, int))
     transfer.meter.expect(known + there if None not in sizes.values() else None)

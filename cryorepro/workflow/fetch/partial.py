@@ -85,22 +85,23 @@ def fill(
     if size_bytes is not None:
         require_space(partial.target.parent, size_bytes - length(done), settings.reserve_bytes, partial.target.name)
     pieces = plan(done)
-    with _opened(partial.data, size_bytes, bool(entries)) as (descriptor, keep_open):
-        journal = JournalWriter(partial.journal, descriptor, header, entries) if size_bytes is not None else None
+    with _opened(partial.data, size_bytes, bool(entries)) as (descriptor, open_files):
+        journal = None
+        if size_bytes is not None:
+            journal = JournalWriter(partial.journal, descriptor, header, entries)
+            open_files.append(journal.close)
         ledger = Ledger(journal, settings.commit_s)
-        for stats in _by_transport(transfer, pieces):
-            assembly = Assembly(
-                transfer.transport(stats[0].stat.url), settings, transfer.limiter, transfer.meter, descriptor, ledger
-            )
+        for group in _by_transport(transfer, pieces):
+            transport = transfer.transport(group[0].stat.url)
+            assembly = Assembly(transport, settings, transfer.limiter, transfer.meter, descriptor, ledger)
             try:
-                assembly.run(stats)
+                assembly.run(group)
             except OSError as error:
                 raise storage_error("write", partial.data, error) from error
             finally:
-                keep_open[0] = assembly.abandoned
+                if assembly.abandoned:
+                    open_files.clear()
         os.fsync(descriptor)
-        if journal is not None:
-            journal.close()
 
 
 def _by_transport(transfer: Transfer, pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -111,18 +112,21 @@ def _by_transport(transfer: Transfer, pieces: Sequence[Piece]) -> list[list[Piec
 
 
 @contextlib.contextmanager
-def _opened(path: Path, size_bytes: int | None, resumed: bool) -> Iterator[tuple[int, list[bool]]]:
-    """The partial file open for writing, of full length at once (sparse, so the length costs no room)."""
-    keep_open = [False]
+def _opened(path: Path, size_bytes: int | None, resumed: bool) -> Iterator[tuple[int, list[Callable[[], None]]]]:
+    """The partial file open for writing, of full length at once (sparse, so the length costs no room).
+
+    Gives its descriptor and what is to be closed at the end. A connection that could not be stopped may still
+    write: then nothing is closed, for that would hand the descriptor's number to another file.
+    """
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if resumed else os.O_TRUNC)
         descriptor = os.open(path, flags, 0o644)
         os.ftruncate(descriptor, size_bytes or 0)
     except OSError as error:
         raise storage_error("write", path, error) from error
+    open_files: list[Callable[[], None]] = [lambda: os.close(descriptor)]
     try:
-        yield descriptor, keep_open
+        yield descriptor, open_files
     finally:
-        # A connection that could not be stopped may still write: closing would hand its number to another file.
-        if not keep_open[0]:
-            os.close(descriptor)
+        for close in reversed(open_files):
+            close()

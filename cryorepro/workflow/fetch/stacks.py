@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mrc import HEADER_BYTES, MrcHeader, parse_mrc_header
 from cryorepro.em.formats.stack_writer import stack_header, write_stack_chunks
 from cryorepro.workflow.fetch.errors import NoRanges
+from cryorepro.workflow.fetch.parallel import each
 from cryorepro.workflow.fetch.partial import Partial, fill
 from cryorepro.workflow.fetch.pieces import Copy, Piece, selected
 from cryorepro.workflow.fetch.ranges import Range
@@ -62,8 +62,7 @@ def open_stacks(transfer: Transfer, urls: Sequence[Sequence[str]]) -> list[Remot
             raise InputError(f"{stat.url}: images of {header.shape[2]} x {header.shape[1]} pixels are not square")
         return RemoteStack(stat, header)
 
-    with ThreadPoolExecutor(max(1, transfer.settings.connections)) as pool:
-        return list(pool.map(look, urls))
+    return each(look, urls, transfer.settings.connections)
 
 
 def fetch_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def test_both_ways_give_the_same_bytes(mirrored: Server) -> None:
     assert hashes[0] == hashes[1] and set(hashes[0]) == {"particles", "stack", "origin_rows", "reference"}
     assert [erratum["id"] for erratum in remote["prepared"]["errata"]] == ["empiar-10028-stray-token"]
     assert "from the archive by ranges" in remote["prepared"]["origin"]
+
+
+def test_a_cached_file_that_was_spoiled_is_not_built_upon(mirrored: Server, tmp_path: Path) -> None:
+    prepare("empiar-10028", request(particles=3))
+    (stack,) = Home.locate().cache.rglob("particles-3-*/particles.mrcs")
+    content = bytearray(stack.read_bytes())
+    content[5000] ^= 1
+    stack.unlink()  # the prepared tier has the same inode
+    stack.write_bytes(content)
+    shutil.rmtree(Home.locate().data)
+    with pytest.raises(InputError, match="particles.mrcs: changed since it was fetched"):
+        prepare("empiar-10028", request(particles=3))
 
 
 def test_another_deposit_under_the_same_name_is_refused_before_its_images_are_read(mirrored: Server) -> None:

@@ -99,6 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         tally, conduct = self.owner.tally, self.owner.conduct
+        self.path = re.sub(r"^http://[^/]+", "", self.path)  # a proxy is asked for whole addresses
         with tally.lock:
             tally.requests += 1
             number = tally.requests

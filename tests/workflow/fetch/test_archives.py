@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -61,6 +62,9 @@ def test_a_subset_of_movies(archive: CachedArchive, server: Server) -> None:
         there = server.root / EMPIAR / "10288" / PurePosixPath(name).relative_to("deposit")
         assert (archive.cache.root / name).read_bytes() == there.read_bytes()
     assert [name for name in delivery.files if name.endswith(".dm4")] == [f"deposit/{gain}" for gain in CB1.layout.gain]  # type: ignore[union-attr]
+    command = ["relion_star_printtable", str(delivery.folder / "movies.star"), "data_movies", "rlnMicrographMovieName"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert printed.split() == movies, "RELION's own reader takes the table"
     optics = tables["movies.star"]["optics"]
     assert optics.numbers("rlnMicrographOriginalPixelSize").tolist() == [0.86]
     assert "rlnAmplitudeContrast" not in optics.columns

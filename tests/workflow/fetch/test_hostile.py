@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
 
 import pytest
 
+from cryorepro.store.errors import StoreError
 from cryorepro.workflow.fetch.errors import FetchError, NotFound, Unreachable, WrongContent
 from cryorepro.workflow.fetch.manifest import KnownFile, sha256_of
 from tests.workflow.fetch.conftest import SIZE, Place
@@ -214,6 +216,30 @@ def test_an_empty_file(place: Place) -> None:
     place.source.write_bytes(b"")
     place.conduct()
     assert place.fetch().read_bytes() == b""
+
+
+def test_a_proxy_of_the_environment_is_used(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", place.server.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    place.fetch(urls=["http://archive.invalid/movie.mrcs"])
+    assert arrived(place)
+
+
+def test_a_full_disk_is_one_sentence(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room was there when it was asked for, and is gone when it is needed."""
+    write, count = os.pwrite, iter(range(10**6))
+
+    def full(descriptor: int, data: memoryview, offset: int) -> int:
+        if next(count) > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StoreError, match=r"cannot write .*movie\.mrcs\.part: No space left on device"):
+        place.fetch()
+    monkeypatch.undo()
+    place.fetch()
+    assert arrived(place)
 
 
 def test_nobody_listens(place: Place) -> None:

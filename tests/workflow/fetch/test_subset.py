@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def test_the_selection_is_what_it_says_it_is(serve: Serve, cache: Cache, dtype: 
         assert float(handle.voxel_size.x) == pytest.approx(1.5)
         assert float(handle.header.dmean) == pytest.approx(images[rows].mean(), rel=1e-5)
         assert float(handle.header.rms) == pytest.approx(images[rows].std(), rel=1e-5)
+
+
+def test_relion_reads_the_selection(serve: Serve, cache: Cache) -> None:
+    server = serve("served")
+    images = deposit(server.root, [40, 30])
+    folder = select(server, cache, 12)
+    command = ["relion_stack_create", "--i", "particles.star", "--o", "copy"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    rows = read_star(folder / "origin_rows.star")["origin"].integers("cryoreproDepositRow") - 1
+    with mrcfile.open(folder / "copy.mrcs", permissive=True) as handle:
+        np.testing.assert_allclose(handle.data, images[rows], rtol=1e-6)
+    assert len(read_particles(folder / "copy.star")) == 12
 
 
 def test_big_endian_stacks(serve: Serve, cache: Cache) -> None:
