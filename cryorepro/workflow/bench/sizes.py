@@ -35,12 +35,12 @@ class Sizes(Record):
 SIZES: dict[str, Sizes] = {
     "tiny": Sizes(
         movies=1, movie_frames=2, movie_px=128, eer_frames=3, particles=40, particle_files=4, particle_box_px=32,
-        gemm=128, fft_box_px=32, fsc_box_px=32, engine_box_px=32, engine_particles=8, engine_orientations=50,
+        gemm=128, fft_box_px=32, fsc_box_px=32, engine_box_px=32, engine_particles=32, engine_orientations=50,
         calibration_seconds=0.5,
     ),
     "default": Sizes(
         movies=3, movie_frames=8, movie_px=2048, eer_frames=20, particles=1000, particle_files=10, particle_box_px=256,
-        gemm=1536, fft_box_px=160, fsc_box_px=128, engine_box_px=96, engine_particles=64, engine_orientations=600,
+        gemm=1536, fft_box_px=160, fsc_box_px=128, engine_box_px=96, engine_particles=256, engine_orientations=100,
         calibration_seconds=20.0,
     ),
     "published": Sizes(

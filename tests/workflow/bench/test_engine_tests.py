@@ -23,8 +23,9 @@ def test_all_fourteen_letters_run_and_find_the_poses(tmp_path: Path) -> None:
     assert len(set(ENGINE_TESTS.values())) == 14
     for test in tests:
         assert test.checks["poses_right"] == 1.0
-        assert set(test.sub_seconds) == {"load", "transform", "project", "score", "assign", "insert"}
-        assert sum(test.sub_seconds.values()) == pytest.approx(test.median_seconds, rel=1e-3, abs=1e-5)
+        assert set(test.sub_seconds) == {"load", "transform", "project", "score", "assign", "insert", "reduce"}
+        workers = test.workload["threads"]
+        assert sum(test.sub_seconds.values()) <= workers * test.median_seconds, "parts are seconds of workers"
         assert test.device == "cpu"
     threads = {test.tags[1]: test.workload["threads"] for test in tests}
     assert threads == {"single": 1, "multi": 2}
