@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 _FINE_ENOUGH = 0.75
 _STALLED = 1
+_GIVE_UP = 3
 _CHANGE_TOLERANCE = 1.03
 _GROWTH_SHELLS = 10
 _GROWTH_OF_HALF_BOX = 0.25
@@ -61,8 +62,12 @@ class Schedule:
 
     @property
     def stalled(self) -> bool:
-        """Neither the resolution nor the assignments moved lately."""
-        return self.without_gain >= _STALLED and self.without_change >= _STALLED
+        """Neither the resolution nor the assignments moved lately, or the resolution has not for long.
+
+        The second is not RELION's: the random perturbation of the grid alone can keep the assignments moving.
+        """
+        settled = self.without_gain >= _STALLED and self.without_change >= _STALLED
+        return settled or self.without_gain >= _GIVE_UP
 
     @property
     def fine_step_deg(self) -> float:

@@ -39,6 +39,9 @@ def test_the_grid_is_refined_only_when_nothing_moves_any_more() -> None:
     calmer = first.seen(12, Changes(20.0, 1.0))
     assert not calmer.stalled, "the assignments settle"
     assert _stalled(START).stalled
+    for step in range(1, 4):
+        first = first.seen(12, Changes(20.0 / step, 1.0 / step))
+        assert first.stalled == (step == 3), "three iterations without gain are enough"
 
 
 def test_a_stalled_refinement_halves_its_step_until_that_is_below_the_accuracy() -> None:
