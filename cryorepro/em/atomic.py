@@ -66,9 +66,7 @@ def read_model(path: Path, assembly: bool = True) -> AtomicModel:
     try:
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable PDB or mmCIF model ({str(error).splitlines()[0]})"
-        ) from error
+        raise InputError(f"{path}: not a readable PDB or mmCIF model ({str(error).splitlines()[0]})") from error
     structure.remove_hydrogens()
     structure.remove_alternative_conformations()
     structure.remove_waters()
@@ -114,25 +112,17 @@ def model_density(
     half_box = (box_px // 2 - 1) * pixel_size_angstrom
     reach = float(np.abs(model.positions_angstrom).max())
     if reach >= half_box:
-        raise InputError(
-            f"model {model.name} reaches {reach:.0f} A from the centre; the box only {half_box:.0f} A"
-        )
+        raise InputError(f"model {model.name} reaches {reach:.0f} A from the centre; the box only {half_box:.0f} A")
     factor = max(1, math.ceil(pixel_size_angstrom / _FINEST_STEP_ANGSTROM))
     fine_box = box_px * factor
     if fine_box > _MAX_FINE_BOX:
-        raise InputError(
-            f"a model density of {box_px} px at {pixel_size_angstrom} A needs a grid of {fine_box}"
-        )
+        raise InputError(f"a model density of {box_px} px at {pixel_size_angstrom} A needs a grid of {fine_box}")
     fine = _sample(model, fine_box, box_px * pixel_size_angstrom, (box_px // 2) * factor, bfactor_angstrom2)
     density = _fourier_crop(fine, box_px)
-    return (
-        density if lowpass_angstrom is None else lowpass_map(density, lowpass_angstrom, pixel_size_angstrom)
-    )
+    return density if lowpass_angstrom is None else lowpass_map(density, lowpass_angstrom, pixel_size_angstrom)
 
 
-def _sample(
-    model: AtomicModel, box: int, edge_angstrom: float, origin: int, bfactor: float
-) -> npt.NDArray[np.float32]:
+def _sample(model: AtomicModel, box: int, edge_angstrom: float, origin: int, bfactor: float) -> npt.NDArray[np.float32]:
     calculator = gemmi.DensityCalculatorE()
     calculator.d_min = 2.0 * edge_angstrom / box
     calculator.grid.set_unit_cell(gemmi.UnitCell(edge_angstrom, edge_angstrom, edge_angstrom, 90, 90, 90))

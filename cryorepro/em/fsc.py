@@ -142,9 +142,7 @@ def masked_fsc(
     unmasked = fsc_curve(half1, half2)
     first = crossing(unmasked, randomise_at_fsc)
     if not first.crossed:
-        raise InputError(
-            f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised"
-        )
+        raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
     start = first.shell + 1
     masked = fsc_curve(half1 * mask, half2 * mask)
     noise1, noise2 = (randomise_phases(half, start, generator) for half in (half1, half2))

@@ -39,14 +39,10 @@ def create_mask(
     check_cubic(volume)
     if extend_px < 0.0 or soft_edge_px < 0.0:
         raise InputError(f"mask: extend_px {extend_px} and soft_edge_px {soft_edge_px} must not be negative")
-    smooth = (
-        volume if lowpass_angstrom is None else lowpass_map(volume, lowpass_angstrom, pixel_size_angstrom)
-    )
+    smooth = volume if lowpass_angstrom is None else lowpass_map(volume, lowpass_angstrom, pixel_size_angstrom)
     inside = np.asarray(smooth) >= threshold
     if not inside.any():
-        raise InputError(
-            f"mask: no voxel is above the threshold {threshold}; the map reaches {smooth.max():.4g}"
-        )
+        raise InputError(f"mask: no voxel is above the threshold {threshold}; the map reaches {smooth.max():.4g}")
     if inside.all():
         raise InputError(f"mask: every voxel is above the threshold {threshold}; nothing is left outside")
     if extend_px > 0.0:

@@ -80,9 +80,7 @@ def orient_to_symmetry(model: AtomicModel, symmetry: str) -> AtomicModel:
 def _axis_and_angle(rotation: Matrices) -> tuple[npt.NDArray[np.float64], float]:
     """Axis (unit vector) and angle in (0, 180] degrees of a rotation ``[3, 3]``."""
     angle = float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))
-    skew = np.array(
-        [rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]]
-    )
+    skew = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0], rotation[1, 0] - rotation[0, 1]])
     axis = np.linalg.eigh((rotation + rotation.T) / 2.0)[1][:, -1]
     return (axis if skew @ axis >= 0.0 else -axis), angle
 

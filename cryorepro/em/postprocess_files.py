@@ -15,9 +15,7 @@ _ORIGIN_ANGSTROM = 999.0
 """RELION writes this for the resolution of shell 0."""
 
 
-def write_postprocess_star(
-    path: Path, result: PostProcessed, half1: str, half2: str, mask: str | None
-) -> None:
+def write_postprocess_star(path: Path, result: PostProcessed, half1: str, half2: str, mask: str | None) -> None:
     """Write ``data_general``, ``data_fsc`` and ``data_guinier`` with RELION's labels.
 
     ``half1``, ``half2`` and ``mask`` are the names recorded for the inputs; ``mask`` is None without one.
@@ -28,9 +26,7 @@ def write_postprocess_star(
 def write_fsc_xml(path: Path, result: PostProcessed) -> None:
     """Write the corrected FSC in EMDB's exchange format: x in 1/Angstrom, y the correlation."""
     points = zip(_frequencies(result), result.fsc.corrected, strict=True)
-    rows = "".join(
-        f"  <coordinate>\n    <x>{x:.6g}</x>\n    <y>{y:.6g}</y>\n  </coordinate>\n" for x, y in points
-    )
+    rows = "".join(f"  <coordinate>\n    <x>{x:.6g}</x>\n    <y>{y:.6g}</y>\n  </coordinate>\n" for x, y in points)
     head = '<fsc title="masked-corrected FSC" xaxis="Resolution (A-1)" yaxis="Correlation Coefficient">\n'
     with atomic_writer(path) as stream:
         stream.write(f"{head}{rows}</fsc>\n".encode())
@@ -38,9 +34,7 @@ def write_fsc_xml(path: Path, result: PostProcessed) -> None:
 
 def _resolutions(result: PostProcessed) -> list[float]:
     shells = range(1, result.box_px // 2 + 1)
-    return [_ORIGIN_ANGSTROM] + [
-        shell_to_angstrom(s, result.box_px, result.pixel_size_angstrom) for s in shells
-    ]
+    return [_ORIGIN_ANGSTROM] + [shell_to_angstrom(s, result.box_px, result.pixel_size_angstrom) for s in shells]
 
 
 def _frequencies(result: PostProcessed) -> list[float]:

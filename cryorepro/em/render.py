@@ -66,9 +66,7 @@ def _draw(panels: dict[str, np.ndarray], bar_px: float, bar_label: str, title: s
         axes.set_yticks([])
         edge = image.shape[0] * 0.04
         axes.plot([edge, edge + bar_px], [edge, edge], color="white", linewidth=3)
-        axes.text(
-            edge + bar_px / 2, 1.6 * edge, bar_label, color="white", ha="center", va="bottom", fontsize=8
-        )
+        axes.text(edge + bar_px / 2, 1.6 * edge, bar_label, color="white", ha="center", va="bottom", fontsize=8)
     if title:
         figure.suptitle(title, fontsize=10)
     buffer = BytesIO()

@@ -108,9 +108,7 @@ def test_a_tight_mask_on_noise_does_not_pass_for_resolution() -> None:
         (np.full((8, 8, 8), np.nan), np.zeros((8, 8, 8)), "NaN"),
     ],
 )
-def test_maps_that_do_not_belong_together_are_refused(
-    first: np.ndarray, second: np.ndarray, sentence: str
-) -> None:
+def test_maps_that_do_not_belong_together_are_refused(first: np.ndarray, second: np.ndarray, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         fsc_curve(first, second)
 

@@ -56,9 +56,7 @@ def test_curves_without_chance_in_them_are_relions(ours: PostProcessed, theirs: 
         np.testing.assert_allclose(curve[1:], _column(star, "fsc", label)[1:], atol=1e-4)
 
 
-def test_the_corrected_curve_differs_from_relions_by_its_random_phases_only(
-    ours: PostProcessed, theirs: Path
-) -> None:
+def test_the_corrected_curve_differs_from_relions_by_its_random_phases_only(ours: PostProcessed, theirs: Path) -> None:
     relion = _column(theirs / "postprocess.star", "fsc", CORRECTED)
     start = ours.fsc.randomised_from_shell
     np.testing.assert_allclose(ours.fsc.corrected[1 : start + 2], relion[1 : start + 2], atol=1e-4)
@@ -71,9 +69,7 @@ def test_resolution_is_relions_within_a_shell(ours: PostProcessed, theirs: Path)
     block = gemmi.cif.read(str(theirs / "postprocess.star")).find_block("general")
     relion = 48 * PIXEL / float(block.find_value("_rlnFinalResolution"))
     assert abs(ours.resolution_shell - relion) <= 1.0
-    assert ours.mask_fraction == pytest.approx(
-        float(block.find_value("_rlnParticleBoxFractionSolventMask")), rel=1e-4
-    )
+    assert ours.mask_fraction == pytest.approx(float(block.find_value("_rlnParticleBoxFractionSolventMask")), rel=1e-4)
 
 
 def test_given_relions_curve_the_sharpened_map_and_b_factor_are_relions(theirs: Path) -> None:

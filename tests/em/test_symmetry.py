@@ -24,9 +24,7 @@ def test_every_group_is_closed_and_made_of_rotations(name: str, order: int) -> N
     group = symmetry_matrices(name)
     assert group.shape == (order, 3, 3) and symmetry_order(name) == order
     np.testing.assert_array_equal(group[0], np.eye(3))
-    np.testing.assert_allclose(
-        group @ group.transpose(0, 2, 1), np.broadcast_to(np.eye(3), group.shape), atol=1e-12
-    )
+    np.testing.assert_allclose(group @ group.transpose(0, 2, 1), np.broadcast_to(np.eye(3), group.shape), atol=1e-12)
     np.testing.assert_allclose(np.linalg.det(group), 1.0, atol=1e-12)
     products = (group[:, None] @ group[None]).reshape(-1, 1, 9)
     nearest = np.abs(products - group.reshape(1, -1, 9)).max(-1)
