@@ -13,6 +13,7 @@ from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.layout import CRATE, README, UNLISTED
 from cryorepro.bundle.methods import methods
 from cryorepro.bundle.onedep import onedep_cif
+from cryorepro.bundle.prov import prov_json
 from cryorepro.bundle.readme import readme
 from cryorepro.bundle.references import bibtex
 from cryorepro.bundle.strict_json import render_json
@@ -39,6 +40,8 @@ def derived_texts(facts: Facts) -> dict[str, bytes]:
     found = {name: make(facts) for name, make in _TEXTS.items()}
     found["record.json"] = render_json({**facts.record, "verdict": facts.verdict})
     found["fingerprint.json"] = render_json(facts.record["fingerprint"])
+    if "prov" in facts.info.outputs:
+        found["prov.json"] = prov_json(facts)
     for curve in curves_of(facts.record["outcomes"]):
         found[f"curves/{curve.name}.csv"] = curve_csv(curve)
         found[f"curves/{curve.name}.fsc.xml"] = fsc_xml(curve)

@@ -29,4 +29,4 @@ UNLISTED = frozenset({SUMS, SIGNATURE})
 UNDESCRIBED = frozenset({CRATE, *UNLISTED})
 """Members whose sums the RO-Crate cannot hold, because they come after it."""
 
-ALL_OUTPUTS = ("maps", "stars", "plots")
+ALL_OUTPUTS = ("maps", "stars", "plots", "prov")

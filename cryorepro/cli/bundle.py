@@ -25,7 +25,7 @@ def export_command(
     run: Annotated[str, typer.Argument(help="A finished run, its beginning, or 'latest'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
     to: Annotated[str | None, typer.Option("--format", help="An exporter; default by the file's suffix.")] = None,
-    outputs: Annotated[str, typer.Option("--with", help="What a bundle carries: maps,stars,plots.")] = "plots",
+    outputs: Annotated[str, typer.Option("--with", help="What a bundle carries: maps,stars,plots,prov.")] = "plots",
     author: Annotated[
         list[str] | None,
         typer.Option(help="NAME; ORCID; AFFILIATION; URL of it - parts after the name are optional. Repeatable."),

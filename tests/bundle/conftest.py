@@ -27,7 +27,7 @@ def succeed(environment: dict[str, str], *arguments: str) -> str:
 
 
 def export(environment: dict[str, str], run: str, output: Path, *more: str) -> Path:
-    succeed(environment, "export", run, "-o", str(output), "--with", "maps,stars,plots", "--author", AUTHOR, *more)
+    succeed(environment, "export", run, "-o", str(output), "--with", "maps,stars,plots,prov", "--author", AUTHOR, *more)
     return output
 
 

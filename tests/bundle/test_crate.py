@@ -109,6 +109,22 @@ def test_runcrate_is_a_second_reader(tools: Path, crate: Path) -> None:
     assert "class3d-iterations" in done.stdout
 
 
+def test_prov_reads_what_was_used_and_generated(tools: Path, crate: Path, relion_bundle: Path) -> None:
+    code = (
+        "import sys, prov.model as m; d = m.ProvDocument.deserialize(sys.argv[1]);"
+        "print(*(len(list(d.get_records(k))) for k in (m.ProvActivity, m.ProvUsage, m.ProvGeneration)))"
+    )
+    done = subprocess.run(
+        [tools / "python", "-c", code, crate / "prov.json"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(members_of(relion_bundle)["record.json"])
+    stage, outcomes = record["stages"]["class3d"], record["outcomes"]
+    artifacts = sum(len(set(outcome["artifacts"].values())) for outcome in outcomes.values())
+    expected = [1 + len(outcomes), len(stage["inputs"]) + artifacts, len(stage["outputs"]) + len(outcomes)]
+    assert done.stdout.split() == [str(count) for count in expected]
+
+
 def test_cffconvert_accepts_the_citation(tools: Path, crate: Path) -> None:
     done = subprocess.run(
         [tools / "cffconvert", "--validate", "-i", str(crate / "CITATION.cff")],
