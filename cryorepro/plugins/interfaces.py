@@ -124,6 +124,9 @@ class MachineProbe(Protocol):
         """Plain JSON data. ``roles`` names the directories the run uses (``input``, ``scratch``, ``output``).
 
         Any exception is recorded as this probe's failure.
+
+        A probe may also have ``raw()``, the texts it read by source, and ``parser_version``: they are kept in the
+        run's private file, never exported.
         """
         ...
 

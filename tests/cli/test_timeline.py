@@ -25,6 +25,9 @@ def test_a_run_keeps_a_timeline_and_says_what_perturbed_it(cryorepro: Command, t
     assert stage["perturbed"] == row["perturbed"]
     (run,) = (toy / "runs").iterdir()
     assert not list(run.glob("attempts/*/timeline.jsonl")), "the samples lie in one file of the run"
+    machine = json.loads(cryorepro("compare", "latest", "latest", "--json").stdout)["machine"]
+    assert machine["same"] > 100
+    assert machine["science"] == machine["performance"] == []
     path = tmp_path / "t.svg"
     assert cryorepro("timeline", "-o", str(path)).returncode == 0
     assert ElementTree.parse(path).getroot().tag.endswith("svg")

@@ -130,7 +130,8 @@ class _Bench:
             steps[0].sums.data += step.sums.data
         times[0].add("reduce", began, steps[0].device)
         poses = torch.cat([best for _, best in sorted(found, key=lambda pair: pair[0])])
-        parts = {name: sum(one.parts.get(name, 0.0) for one in times) for name in times[0].parts}
+        names = dict.fromkeys(name for one in times for name in one.parts)
+        parts = {name: sum(one.parts.get(name, 0.0) for one in times) for name in names}
         return parts, float((poses == self.truth).double().mean())
 
     def _batch(self, step: EngineStep, times: StepTimes, start: int, from_disk: bool) -> Tensor:
