@@ -14,6 +14,7 @@ def option_problems(facts: Facts) -> list[str]:
     """One sentence for each option that the journal contradicts."""
     options, settings = facts.info.options, facts.settings
     found = [_told(name, getattr(options, name), settings[name]) for name in _SAME]
+    found.append(_told("data_path", options.data_path, None))
     found.append(_told("data_parameters", options.data_parameters, settings["tier_parameters"]))
     for stage in facts.benchmark.stages:
         chosen = options.runners.get(stage.name) or stage.runner or options.runners.get(EVERY_STAGE)

@@ -38,15 +38,15 @@ def plan_again(catalogue: Catalogue, bundle: Bundle, changes: dict[str, Any]) ->
     Names in a bundle are looked up among the installed plugins; a bundle never brings one along.
 
     Raises:
-        InputError: a plugin that the run used is not installed here, or the data are not at hand.
+        InputError: a plugin that the run used is not installed here, or cannot work here.
     """
-    options = RunOptions.model_validate({**bundle.facts.info.options.model_dump(mode="json"), **changes})
+    # Where things run and which files are read is for the person here to say, never for a bundle.
+    theirs = {**bundle.facts.info.options.model_dump(mode="json"), "data_path": None, "executor": "local"}
+    options = RunOptions.model_validate({**theirs, **changes})
     runners = changes.get("runners") or bundle.facts.settings["runners"]
     installed = {entry.name for entry in catalogue.all(Runner)}
     for runner in sorted(set(runners.values()) - installed):
         raise InputError(f"runner '{runner}' is not installed here, and a bundle never installs or imports anything")
-    if options.tier != "twin" and options.data_path is None:
-        raise InputError(f"the bundle's run used tier '{options.tier}': give a local copy of the data with --data PATH")
     with tempfile.TemporaryDirectory(prefix="cryorepro-bundle-") as folder, Archive.open(bundle.path) as archive:
         spec = Path(folder) / SPEC
         spec.write_bytes(archive.read(SPEC))

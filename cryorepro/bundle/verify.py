@@ -136,23 +136,27 @@ def _numbers(facts: Facts) -> list[Finding]:
 
 
 def _texts(bundle: Bundle) -> list[Finding]:
-    """Make every text again; only the version that wrote them can."""
+    """Make every text again. Another version may word them otherwise; which ones differ is told all the same."""
     facts = bundle.facts
-    if facts.info.cryorepro_version != cryorepro.__version__:
-        written, here = facts.info.cryorepro_version, cryorepro.__version__
-        text = f"texts: written by cryorepro {written}; version {here} does not make them again, only their sums hold"
-        return [Finding("note", text)]
     texts = {**derived_texts(facts), CRATE: crate_member(facts, bundle.sums)}
     with Archive.open(bundle.path) as archive:
         stored = {name: archive.read(name) for name in texts if name in archive.entries}
     wrong = sorted(name for name, content in stored.items() if content != texts[name])
-    problems = [f"{name}: is not what follows from the run's record: its text was changed" for name in wrong]
-    found = _result(f"texts: {len(texts)} texts and tables, made again from the record, are the same", problems)
+    written, here = facts.info.cryorepro_version, cryorepro.__version__
+    if wrong and written != here:
+        names = ", ".join(wrong)
+        text = f"texts: cryorepro {here} words these otherwise than {written}, which says it wrote them: {names}"
+        found = [Finding("note", f"{text}; believe the journal, not the texts")]
+    else:
+        problems = [f"{name}: is not what follows from the run's record: its text was changed" for name in wrong]
+        found = _result(f"texts: {len(texts)} texts and tables, made again from the record, are the same", problems)
+    return found + _pictures(bundle)
+
+
+def _pictures(bundle: Bundle) -> list[Finding]:
     pictures = sum(name.startswith(FIGURES) for name in bundle.sums)
-    if pictures:
-        text = f"figures: {pictures} pictures, held by their sums; their numbers are in curves/ and usage/"
-        found.append(Finding("note", text))
-    return found
+    text = f"figures: {pictures} pictures, held by their sums; their numbers are in curves/ and usage/"
+    return [Finding("note", text)] if pictures else []
 
 
 def _signature(bundle: Bundle, wanted: str | None) -> list[Finding]:

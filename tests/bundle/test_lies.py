@@ -209,6 +209,9 @@ LIES: dict[str, tuple[Callable[[Members], None], str]] = {
     "other-threads": (
         edit("bundle.json", lambda content: content["options"].update(threads=64)), "option 'threads' is 64",
     ),
+    "file-of-the-referee": (
+        edit("bundle.json", lambda content: content["options"].update(data_path="/etc/passwd")), "option 'data_path'",
+    ),
     "other-runner": (
         edit("bundle.json", lambda content: content["options"].update(runners={"*": "evil"})), "option 'runners.sum'",
     ),
@@ -221,3 +224,15 @@ def test_a_lie_with_fitting_sums_is_found(toy_bundle: Path, tmp_path: Path, kind
     found = problems(forged(toy_bundle, tmp_path / "lie.zip", change))
     assert any(words in text for text in found), found
     assert all("\n" not in text for text in found)
+
+
+def test_a_version_that_is_only_claimed_does_not_hide_a_changed_text(toy_bundle: Path, tmp_path: Path) -> None:
+    """Another version may word texts otherwise, so that this is no proof of a lie; but which texts differ is told."""
+
+    def change(members: Members) -> None:
+        other_table(members)
+        members["bundle.json"] = members["bundle.json"].replace(b'"cryorepro_version": "', b'"cryorepro_version": "9')
+
+    report = verify_bundle(forged(toy_bundle, tmp_path / "lie.zip", change))
+    notes = [finding.text for finding in report.findings if finding.kind == "note" and "table1.md" in finding.text]
+    assert len(notes) == 1 and "believe the journal, not the texts" in notes[0]
