@@ -18,6 +18,7 @@ from cryorepro.cli.database import db_app
 from cryorepro.cli.fetch import fetch_command
 from cryorepro.cli.look import compare_command, list_command, runs_command, show_command
 from cryorepro.cli.machine import fingerprint_app
+from cryorepro.cli.plan import plan_command
 from cryorepro.cli.plugins import plugins_app
 from cryorepro.cli.registry import registry_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
@@ -53,6 +54,7 @@ app.command("cite")(cite_command)
 app.command("fetch")(fetch_command)
 app.add_typer(data_app, name="data")
 app.add_typer(claims_app, name="claims")
+app.command("plan")(plan_command)
 app.add_typer(db_app, name="db")
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(registry_app, name="registry")

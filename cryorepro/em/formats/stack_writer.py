@@ -35,9 +35,7 @@ def write_stack_chunks(
         stream.write(bytes(HEADER_BYTES))
         for chunk in chunks:
             if chunk.shape[1:] != (box_px, box_px):
-                raise InputError(
-                    f"{path}: images of shape {chunk.shape[1:]} do not fit a stack of box {box_px}."
-                )
+                raise InputError(f"{path}: images of shape {chunk.shape[1:]} do not fit a stack of box {box_px}.")
             data = np.ascontiguousarray(chunk, dtype="<f4")
             running.add(data)
             written += len(data)
@@ -48,9 +46,7 @@ def write_stack_chunks(
         stream.write(_header(running, count, box_px, pixel_size_angstrom))
 
 
-def stack_header(
-    chunks: Iterable[NDArray[np.floating]], count: int, box_px: int, pixel_size_angstrom: float
-) -> bytes:
+def stack_header(chunks: Iterable[NDArray[np.floating]], count: int, box_px: int, pixel_size_angstrom: float) -> bytes:
     """The header `write_stack_chunks` gives these chunks, for data that are in place already."""
     running = _Running()
     for chunk in chunks:
