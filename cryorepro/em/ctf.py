@@ -43,9 +43,7 @@ def wavelengths_angstrom(voltage_kv: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, device=voltage_kv.device)[inverse]
 
 
-def ctf_values(
-    parameters: CtfParameters, kx: Tensor, ky: Tensor, box_px: int, pixel_size_angstrom: float
-) -> Tensor:
+def ctf_values(parameters: CtfParameters, kx: Tensor, ky: Tensor, box_px: int, pixel_size_angstrom: float) -> Tensor:
     """CTF ``[b, n]`` float32 at integer Fourier indices ``kx``, ``ky`` ``[n]`` of a box.
 
     Worked in float64: the phase reaches hundreds of radians.

@@ -45,7 +45,5 @@ def test_positive_at_low_resolution_and_the_first_zero_where_it_belongs() -> Non
     assert values[0] > 0
     zero = k[int(np.argmax(values < 0))].item() / box
     # without spherical aberration: pi lambda dz s^2 + asin(q0) = pi
-    expected = math.sqrt(
-        (math.pi - math.asin(0.07)) / (math.pi * electron_wavelength_angstrom(300) * defocus)
-    )
+    expected = math.sqrt((math.pi - math.asin(0.07)) / (math.pi * electron_wavelength_angstrom(300) * defocus))
     assert zero == pytest.approx(expected, abs=1.5 / box)
