@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from cryorepro.bundle.citation import SPDX, description, split_name, title
 from cryorepro.bundle.crate_actions import add_actions
 from cryorepro.bundle.crate_results import add_results
-from cryorepro.bundle.crate_terms import CRATE_11, MEDIA_TYPES, PROFILES, WORKFLOW_CRATE, context
+from cryorepro.bundle.crate_terms import CRATE_11, MEDIA_TYPES, PROFILES, STAGE_PROFILES, WORKFLOW_CRATE, context
 from cryorepro.bundle.crate_workflow import add_workflow, parameter_id
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.graph import Graph, reference
 from cryorepro.bundle.layout import CRATE, README, SPEC, UNDESCRIBED
 from cryorepro.bundle.strict_json import render_json
-from cryorepro.bundle.wording import accession_url, iso
+from cryorepro.bundle.wording import accession_url, iso, planned_stages
 
 
 class MemberSum(NamedTuple):
@@ -28,6 +28,7 @@ class MemberSum(NamedTuple):
 def crate_json(facts: Facts, members: Mapping[str, MemberSum]) -> bytes:
     """``ro-crate-metadata.json`` for a bundle with ``members``."""
     graph = Graph()
+    planned = bool(planned_stages(facts))
     described = sorted(name for name in members if name not in UNDESCRIBED)
     _add_descriptor(graph)
     people = [_add_author(graph, facts, index) for index in range(len(facts.info.authors))]
@@ -37,7 +38,9 @@ def crate_json(facts: Facts, members: Mapping[str, MemberSum]) -> bytes:
     parts = [_add_file(graph, facts, name, members[name]) for name in described]
     remote = [reference(row["@id"]) for row in graph.entities() if row["@type"] == "File" and ":" in row["@id"]]
     root = {
-        "conformsTo": [_add_profile(graph, *profile) for profile in PROFILES],
+        "conformsTo": [
+            _add_profile(graph, *profile) for profile in PROFILES if planned or profile not in STAGE_PROFILES
+        ],
         "name": title(facts),
         "description": description(facts),
         "datePublished": facts.ended[:10],

@@ -39,6 +39,8 @@ def add_actions(graph: Graph, facts: Facts, agent: Entity, members: list[str]) -
         for name, action in zip(names, stages, strict=True)
     ]  # fmt: skip
     run = _run_action(graph, facts, agent, members)
+    if not names:
+        return [run]
     engine = graph.add(
         f"urn:cryorepro:{facts.settings['cryorepro_version']}", "SoftwareApplication", name="cryorepro",
         softwareVersion=facts.settings["cryorepro_version"],

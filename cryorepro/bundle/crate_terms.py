@@ -16,6 +16,9 @@ PROFILES = (
     (WORKFLOW_CRATE, "Workflow RO-Crate", "1.0"),
     ("urn:cryorepro:profile:run-crate:0.1", "cryorepro Run Crate", "0.1"),
 )
+STAGE_PROFILES = (PROFILES[2], PROFILES[4])
+"""These need a stage that ran; a run that failed before its first stage is a Workflow Run Crate only."""
+
 BIOSCHEMAS_WORKFLOW = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 BIOSCHEMAS_PARAMETER = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 

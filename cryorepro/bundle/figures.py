@@ -7,7 +7,7 @@ from typing import Any
 
 from cryorepro.bundle.curves import FscCurve, curves_of
 from cryorepro.bundle.facts import Facts
-from cryorepro.bundle.layout import FIGURES
+from cryorepro.bundle.layout import FIGURES, USAGE
 from cryorepro.bundle.usage import Usage
 
 _STYLE: Any = {
@@ -28,7 +28,7 @@ def figures(facts: Facts) -> dict[str, bytes]:
     for outcome, curves in by_outcome.items():
         found |= _render(f"fsc-{outcome}", lambda axes, curves=curves: _draw_fsc(axes, curves))
     if facts.usage:
-        found |= _render("resources", lambda axes: _draw_usage(axes, facts.usage))
+        found |= _render("resources", lambda axes: _draw_usage(axes, _in_order(facts)))
     return found
 
 
@@ -67,11 +67,22 @@ def _draw_fsc(axes: Any, curves: list[FscCurve]) -> None:
     axes.legend(loc="upper right")
 
 
+def _in_order(facts: Facts) -> dict[str, Usage]:
+    """Tables of use by stage and attempt, in the order of the run."""
+    attempts = [
+        f"{name}-{attempt['attempt']}"
+        for name, stage in facts.record["stages"].items()
+        for attempt in stage["attempts"]
+    ]
+    return {name: facts.usage[f"{USAGE}{name}.csv"] for name in attempts if f"{USAGE}{name}.csv" in facts.usage}
+
+
 def _draw_usage(axes: Any, tables: dict[str, Usage]) -> None:
     """Memory on the left axis, processors in use on the right; attempts one after the other."""
     right = axes.twinx()
     right.spines["right"].set_visible(True)
     start = 0.0
+    marks: list[tuple[float, str]] = []
     for name, table in tables.items():
         if not table.seconds:
             continue
@@ -79,9 +90,11 @@ def _draw_usage(axes: Any, tables: dict[str, Usage]) -> None:
         axes.plot(times, [value / 1e9 for value in table.memory_bytes], color=_COLOURS[0])
         right.plot(times, _processors(table), color=_COLOURS[1])
         axes.axvline(start, color="0.85", linewidth=0.8, zorder=0)
-        label = name.rpartition("/")[2].removesuffix(".csv")
-        axes.text(start, 1.0, f" {label}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8, color="0.3")
+        marks.append((start, name))
         start = times[-1]
+    for number, (at, name) in enumerate(marks):
+        height = 1.0 + 0.05 * (number % 3)  # names of short stages would lie on each other
+        axes.text(at, height, f" {name}", transform=axes.get_xaxis_transform(), va="bottom", fontsize=8, color="0.3")
     axes.set_xlabel("Time in stages (s)")
     axes.set_ylabel("Memory (GB)", color=_COLOURS[0])
     right.set_ylabel("Processors in use", color=_COLOURS[1])

@@ -55,7 +55,7 @@ def _summary(facts: Facts) -> list[str]:
             f"A {settings['tier']} proves the software, not the published figures: these read `not-attempted`.",
         ]
     if facts.record["reason"]:
-        found += ["", f"The run ended early: {facts.record['reason']}."]
+        found += ["", f"The run ended early: {facts.record['reason'].rstrip('.')}."]
     return found
 
 

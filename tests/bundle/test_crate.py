@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from cryorepro.bundle.verify import verify_bundle
+from tests.bundle.conftest import command, export, succeed
 from tests.bundle.forge import members_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,8 +141,6 @@ def test_cffconvert_accepts_the_citation(tools: Path, crate: Path) -> None:
 def test_a_person_named_by_nobody_still_makes_a_valid_crate(
     tools: Path, toy_environment: dict[str, str], toy_bundle: Path, tmp_path: Path
 ) -> None:
-    from tests.bundle.conftest import succeed
-
     bundle = tmp_path / "anonymous.zip"
     succeed(toy_environment, "export", "latest", "-o", str(bundle))
     with zipfile.ZipFile(bundle) as archive:
@@ -148,6 +148,21 @@ def test_a_person_named_by_nobody_still_makes_a_valid_crate(
     found = validate(tools, tmp_path / "crate", "REQUIRED", PROVENANCE)
     assert (found["passed"], found["findings"]) == (True, [])
     del toy_bundle
+
+
+def test_a_run_that_reached_no_stage_is_a_workflow_run_crate_only(
+    tools: Path, toy_environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment = {**toy_environment, "CRYOREPRO_HOME": str(tmp_path / "store")}
+    assert command(environment, "reproduce", "toy", "--json", "--set", "data.fail=1").returncode == 2
+    bundle = export(environment, "latest", tmp_path / "failed.zip")
+    assert verify_bundle(bundle).holds
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "crate")
+    found = validate(tools, tmp_path / "crate", "REQUIRED", "workflow-run-crate-0.5")
+    assert (found["passed"], found["findings"]) == (True, [])
+    metadata = (tmp_path / "crate" / "ro-crate-metadata.json").read_text()
+    assert "wfrun/workflow/0.5" in metadata and "wfrun/provenance/0.5" not in metadata
 
 
 def test_actions_carry_times_use_and_hashes(relion_bundle: Path) -> None:
