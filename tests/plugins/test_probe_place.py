@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -52,7 +53,8 @@ class Metadata(BaseHTTPRequestHandler):
         time.sleep(self.delay_s)
         self.send_response(404 if text is None else 200)
         self.end_headers()
-        self.wfile.write((text or "").encode())
+        with contextlib.suppress(BrokenPipeError):  # the probe did not wait
+            self.wfile.write((text or "").encode())
 
     def log_message(self, *_: object) -> None:
         pass
