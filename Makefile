@@ -17,6 +17,7 @@ lint: $(VENV)/.development
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/check_house.py
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
 
 # Readers of bundles that need other versions than ours (roc-validator: rich < 14), in an environment of their own.
 bundle-tools: .venv-bundle/.ready
