@@ -22,6 +22,7 @@ from cryorepro.cli.plan import plan_command
 from cryorepro.cli.plugins import plugins_app
 from cryorepro.cli.registry import registry_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
+from cryorepro.cli.scaling import scaling_command
 from cryorepro.cli.spec import schema_command, validate_command
 from cryorepro.cli.timeline import timeline_command
 from cryorepro.em.errors import InputError
@@ -55,6 +56,7 @@ app.command("fetch")(fetch_command)
 app.add_typer(data_app, name="data")
 app.add_typer(claims_app, name="claims")
 app.command("plan")(plan_command)
+app.command("scaling")(scaling_command)
 app.add_typer(db_app, name="db")
 app.add_typer(plugins_app, name="plugins")
 app.add_typer(registry_app, name="registry")
