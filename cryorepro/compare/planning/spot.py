@@ -28,7 +28,7 @@ def expected_hours(work_hours: float, interruptions: Interruptions) -> float:
 
     Every stretch of L hours up to the next checkpoint (its cost included) is repeated from its start until it passes
     uninterrupted, with a restart of R hours, itself interruptible, before each repetition: (exp(l L) - 1) exp(l R) / l
-    hours for a rate l. This is Daly 2006 (Future Generation Computer Systems 22, 303), equation 9 for one segment,
+    hours for a rate l. This is the model of Daly 2006 (Future Generation Computer Systems 22, 303) for one segment,
     without its assumption that the work is a whole number of segments; the last stretch writes no checkpoint.
     """
     rate, every = interruptions.per_hour, interruptions.checkpoint_hours

@@ -73,7 +73,7 @@ def experimental_serial_fraction(speedup: float, ratio: float) -> float | None:
 
 
 def speedups_per_cost(points: Sequence[Point]) -> list[float]:
-    """Speed-up over cost of each run (Cianfrocco and Leschziner 2015, Figure 2).
+    """Speed-up over cost of each run, as Cianfrocco and Leschziner 2015 plot it.
 
     Cost is the runs' own, in USD, when every run has one, else devices times seconds.
     """
@@ -126,7 +126,7 @@ def _fit(
     """Least squares in log time, as times scatter by fractions; T1 is eliminated, the interval profiles s.
 
     The interval holds every s in [0, 1] whose sum of squares is at most 1 + F(1, N - 2) / (N - 2) times the least one
-    (Bates and Watts 1988, Nonlinear Regression Analysis, equation 6.1), so it is right at the ends 0 and 1 too.
+    (Bates and Watts 1988, Nonlinear Regression Analysis, chapter 6), so it is right at the ends 0 and 1 too.
     """
     if len({point.devices for point in points}) < 2:
         raise InputError("a fit needs runs on at least two different numbers of devices")
