@@ -12,6 +12,8 @@ import typer
 from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
+    from cryorepro.compare.planning.answer import Answer
+    from cryorepro.compare.planning.spot import Interruptions
     from cryorepro.model.claim import Claim
     from cryorepro.model.machines import Machines
     from cryorepro.model.stage_times import TimesTable
@@ -45,12 +47,10 @@ def plan_command(
 
     Exit code 1 when no plan keeps the deadline and the budget.
     """
-    from cryorepro.cli.plan_tables import plan_record, print_answer
     from cryorepro.cli.quantities import amounts, hours
     from cryorepro.compare.planning.answer import answer
     from cryorepro.compare.planning.build import Settings
     from cryorepro.compare.planning.published import spot_prices
-    from cryorepro.compare.planning.spot import Interruptions
     from cryorepro.model.machines import load_machines
     from cryorepro.model.registry import load_claims
 
@@ -60,11 +60,7 @@ def plan_command(
         day=prices_on.date() if prices_on else date.today(),
         region=region,
         spot_usd_per_hour=(spot_prices(claims) if spot else {}) | amounts(spot_price or [], "--spot-price"),
-        interruptions=Interruptions(
-            interruptions,
-            hours(checkpoint, "--checkpoint") if checkpoint else None,
-            restart_hours=hours(restart, "--restart"),
-        ),
+        interruptions=_interruptions(interruptions, checkpoint, restart),
         boot_hours=hours(boot, "--boot") if boot else 0.0,
         storage=storage,
         storage_gb=storage_gb,
@@ -72,6 +68,21 @@ def plan_command(
     table = _table(benchmark, chosen, machines, times, from_run or [])
     limit = hours(deadline, "--deadline") if deadline else None
     result = answer(table, machines, settings, objective, limit, budget, chosen, benchmark)
+    _show(result, plot, as_json)
+    raise typer.Exit(0 if result.plan else 1)
+
+
+def _interruptions(per_hour: float, checkpoint: str | None, restart: str) -> Interruptions:
+    from cryorepro.cli.quantities import hours
+    from cryorepro.compare.planning.spot import Interruptions
+
+    every = hours(checkpoint, "--checkpoint") if checkpoint else None
+    return Interruptions(per_hour, every, restart_hours=hours(restart, "--restart"))
+
+
+def _show(result: Answer, plot: Path | None, as_json: bool) -> None:
+    from cryorepro.cli.plan_tables import plan_record, print_answer
+
     if plot is not None:
         from cryorepro.report.plan_plot import plot_front
 
@@ -80,7 +91,6 @@ def plan_command(
         typer.echo(json.dumps(plan_record(result), indent=1))
     else:
         print_answer(result)
-    raise typer.Exit(0 if result.plan else 1)
 
 
 def _table(benchmark: str, claims: list[Claim], machines: Machines, times: Path | None, runs: list[str]) -> TimesTable:
