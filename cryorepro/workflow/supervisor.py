@@ -188,8 +188,10 @@ def _supervise(
         "wall_seconds": wall_seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_memory_bytes": max(watch.peak_memory_bytes, usage.ru_maxrss * 1024),
-        "read_bytes": after.get("rchar", 0) - before.get("rchar", 0),
-        "written_bytes": after.get("wchar", 0) - before.get("wchar", 0),
+        # From and to storage, as the kernel counts them: calls on pipes between workers are no I/O, and what the
+        # page cache answers was not read.
+        "read_bytes": after.get("read_bytes", 0) - before.get("read_bytes", 0),
+        "written_bytes": after.get("write_bytes", 0) - before.get("write_bytes", 0),
     }
     return report
 
@@ -231,7 +233,7 @@ def _end_leftovers(sampler: subprocess.Popen[bytes] | None) -> None:
 
 
 def _io() -> dict[str, int]:
-    """Bytes through read and write calls of this process and every descendant it has reaped."""
+    """Bytes read and written by this process and every descendant it has reaped, by the kernel's names."""
     try:
         lines = Path("/proc/self/io").read_text().splitlines()
     except OSError:

@@ -80,14 +80,27 @@ def _nearest_equivalents(found: Floats, true: Floats, operators: Floats) -> Floa
 def _fit(found: Floats, true: Floats, displacement: Floats) -> Frame:
     if len(found) < 3:
         return Frame(np.eye(3), np.zeros(3))
-    kept = np.ones(len(found), dtype=bool)
-    rotation = np.eye(3)
-    for _ in range(_ROUNDS):
-        rotation = _nearest_rotation(np.einsum("nji,njk->ik", true[kept], found[kept]))
-        off = _angles(found, true @ rotation)
-        kept = off < max(_FAR_DEGREES, float(np.median(off)))
+    # A class that stayed where it was, one that turned as a whole, and for noise whichever is nearer.
+    everywhere = _turn(found, true, np.ones(len(found), dtype=bool))
+    unturned = _turn(found, true, _angles(found, true) < _FAR_DEGREES)
+    candidates = [np.eye(3), unturned, everywhere]
+    rotation = min(candidates, key=lambda turn: float(np.median(_angles(found, true @ turn))))
+    off = _angles(found, true @ rotation)
+    kept = off <= max(_FAR_DEGREES, float(np.median(off)))
     shift, *_ = np.linalg.lstsq(true[kept][:, :2].reshape(-1, 3), displacement[kept].reshape(-1), rcond=None)
     return Frame(rotation, np.asarray(shift, dtype=np.float64))
+
+
+def _turn(found: Floats, true: Floats, kept: NDArray[np.bool_]) -> Floats:
+    """The common rotation of the particles ``kept`` at first, then of those it leaves near."""
+    rotation = np.eye(3)
+    for _ in range(_ROUNDS):
+        if not kept.any():
+            return rotation
+        rotation = _nearest_rotation(np.einsum("nji,njk->ik", true[kept], found[kept]))
+        off = _angles(found, true @ rotation)
+        kept = off <= max(_FAR_DEGREES, float(np.median(off)))
+    return rotation
 
 
 def _nearest_rotation(matrix: Floats) -> Floats:
