@@ -38,9 +38,7 @@ def check_api(module: object) -> str:
         raise ContractError(f"CRYOREPRO_API must be a string such as '1', not {declared!r}")
     major, minor = (int(part) for part in API_VERSION.split("."))
     if int(match[1]) != major:
-        raise ContractError(
-            f"the plugin is written for API {declared}, this cryorepro serves API {API_VERSION}"
-        )
+        raise ContractError(f"the plugin is written for API {declared}, this cryorepro serves API {API_VERSION}")
     if int(match[2] or 0) > minor:
         raise ContractError(f"the plugin needs API {declared}, this cryorepro serves only API {API_VERSION}")
     return str(declared)
@@ -99,9 +97,7 @@ def _check_requirements(where: str, requires: object) -> None:
 
 
 def _check_runner(where: str, runner: Runner) -> None:
-    if not (
-        _strings(runner.stages) and runner.stages and all(_STAGE.match(stage) for stage in runner.stages)
-    ):
+    if not (_strings(runner.stages) and runner.stages and all(_STAGE.match(stage) for stage in runner.stages)):
         raise ContractError(f"{where}: stages must be a non-empty tuple of stage kinds")
     if not isinstance(runner.parameter_models, Mapping):
         raise ContractError(f"{where}: parameter_models must map a stage kind to an import path")

@@ -47,9 +47,7 @@ def doctor(catalogue: Catalogue, deep: bool = False, timeout_s: float = 60.0) ->
 
 
 def _import_failures(entries: list[Registered[Descriptor]], timeout_s: float) -> dict[tuple[str, str], str]:
-    answers = run_isolated(
-        "cryorepro.plugins.doctor_import", [task_of(entry) for entry in entries], timeout_s
-    )
+    answers = run_isolated("cryorepro.plugins.doctor_import", [task_of(entry) for entry in entries], timeout_s)
     failures: dict[tuple[str, str], str] = {}
     for entry, answer in zip(entries, answers, strict=True):
         problem = f"{entry.label}: importing it {answer.error}" if answer.error else answer.value
@@ -58,9 +56,7 @@ def _import_failures(entries: list[Registered[Descriptor]], timeout_s: float) ->
     return failures
 
 
-def _diagnose(
-    entry: Registered[Descriptor], missing: list[str], failures: Mapping[tuple[str, str], str]
-) -> Diagnosis:
+def _diagnose(entry: Registered[Descriptor], missing: list[str], failures: Mapping[tuple[str, str], str]) -> Diagnosis:
     failure = failures.get((entry.kind, entry.name))
     module = entry.descriptor.implementation.partition(":")[0]
     if failure is None and not missing and not has_module(module):
@@ -81,9 +77,7 @@ def _diagnose(
 def missing_requirements(descriptor: Descriptor) -> list[str]:
     """One sentence for each declared requirement that is not met here."""
     requires = descriptor.requires
-    missing = [
-        f"no executable '{name}' on PATH" for name in requires.executables if shutil.which(name) is None
-    ]
+    missing = [f"no executable '{name}' on PATH" for name in requires.executables if shutil.which(name) is None]
     missing += [f"no Python module '{name}'" for name in requires.modules if not has_module(name)]
     if requires.gpu:
         problem = no_gpu()

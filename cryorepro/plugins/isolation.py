@@ -51,9 +51,7 @@ def run_isolated(worker: str, tasks: Sequence[Any], timeout_s: float) -> list[An
 
 
 @contextlib.contextmanager
-def _worker(
-    module: str, tasks: Sequence[Any]
-) -> Iterator[tuple[subprocess.Popen[str], queue.SimpleQueue[str]]]:
+def _worker(module: str, tasks: Sequence[Any]) -> Iterator[tuple[subprocess.Popen[str], queue.SimpleQueue[str]]]:
     # The worker sees the same modules as this process, wherever a caller put them.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
     process = subprocess.Popen(
@@ -81,9 +79,7 @@ def _worker(
         reader.join(timeout=5)
 
 
-def _next(
-    process: subprocess.Popen[str], lines: queue.SimpleQueue[str], timeout_s: float
-) -> tuple[Answer, bool]:
+def _next(process: subprocess.Popen[str], lines: queue.SimpleQueue[str], timeout_s: float) -> tuple[Answer, bool]:
     start = time.perf_counter()
     try:
         line = lines.get(timeout=timeout_s)

@@ -61,9 +61,7 @@ def build_catalogue(found: Sequence[Candidate], environment: Mapping[str, str]) 
     )
 
 
-def select(
-    found: Sequence[Candidate], environment: Mapping[str, str]
-) -> tuple[list[Candidate], list[str], list[str]]:
+def select(found: Sequence[Candidate], environment: Mapping[str, str]) -> tuple[list[Candidate], list[str], list[str]]:
     """Those to load, the keys of those left out, and notes on settings that match nothing."""
     first_party_only = environment.get(NO_PLUGINS, "") not in ("", "0")
     words = {word.strip() for word in environment.get(DISABLE, "").split(",") if word.strip()}

@@ -36,9 +36,7 @@ class Site:
         self.first_party: dict[str, str] = project["entry-points"]["cryorepro"]
         self.metadata("cryorepro", project["version"], self.first_party)
 
-    def metadata(
-        self, name: str, version: str, entry_points: dict[str, str], group: str = "cryorepro"
-    ) -> Path:
+    def metadata(self, name: str, version: str, entry_points: dict[str, str], group: str = "cryorepro") -> Path:
         """The dist-info directory of a distribution."""
         info = self.path / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir()

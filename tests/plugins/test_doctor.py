@@ -8,9 +8,7 @@ from typing import Any
 
 def test_doctor_tells_missing_from_broken_and_survives_every_ending(site: Any) -> None:
     rows = {name: name.title() for name in ("fine", "hangs", "dies", "exits", "prints")}
-    hooks = "".join(
-        f"    yield Probe('{name}', 's', 'deep_code:{attribute}')\n" for name, attribute in rows.items()
-    )
+    hooks = "".join(f"    yield Probe('{name}', 's', 'deep_code:{attribute}')\n" for name, attribute in rows.items())
     site.plugin(
         "deep",
         "@hookimpl\ndef cryorepro_probes():\n" + hooks + "    yield Probe('gone', 's', 'deep_gone.part:P')\n"

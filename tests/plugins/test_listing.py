@@ -15,8 +15,7 @@ import pytest
 def test_trace_tells_each_call_with_its_time_and_what_it_gave(site: Any) -> None:
     site.plugin(
         "slow",
-        "import time\n@hookimpl\ndef cryorepro_probes():\n"
-        "    time.sleep(0.05)\n    yield Probe('late', 's', 'slow:P')",
+        "import time\n@hookimpl\ndef cryorepro_probes():\n    time.sleep(0.05)\n    yield Probe('late', 's', 'slow:P')",
     )
     site.plugin("x-hook", "@hookimpl\ndef cryorepro_probes():\n    yield 1/0")
     calls = {(row["plugin"], row["hook"]): row for row in site.json("plugins", "trace")}

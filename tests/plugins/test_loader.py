@@ -48,9 +48,7 @@ HOSTILE = {
         ["'t' twice"],
     ),
     "x-endless": (
-        "import itertools\n"
-        + PROBES
-        + "    for n in itertools.count():\n        yield Probe(f'p{n}', 's', 'a:b')",
+        "import itertools\n" + PROBES + "    for n in itertools.count():\n        yield Probe(f'p{n}', 's', 'a:b')",
         ["more than 1000"],
     ),
     "x-malformed": (
@@ -133,9 +131,7 @@ def test_two_third_parties_collide_and_the_error_names_both(
     assert catalogue.all("metrics") == [], "the later plugin is refused whole"
 
 
-def test_the_same_name_under_two_kinds_is_no_collision(
-    site: Any, catalogue_of: Callable[..., Catalogue]
-) -> None:
+def test_the_same_name_under_two_kinds_is_no_collision(site: Any, catalogue_of: Callable[..., Catalogue]) -> None:
     site.plugin(
         "both",
         PROBES + "    yield Probe('power', 's', 'both:P')\n"
