@@ -61,7 +61,7 @@ def published_table(claims: Sequence[Claim], name: str) -> TimesTable:
 def check_totals(claims: Sequence[Claim], machines: Machines) -> list[CheckedTotal]:
     """Every published total, its machine's price nearest to the day the source names, and whether they agree."""
     costs = {claim.run: claim for claim in claims if claim.quantity == "cost" and claim.run}
-    return [_check(run, costs.get(run.run), machines) for run in _whole_runs(claims)]
+    return [_check(run, costs.get(run.run or ""), machines) for run in _whole_runs(claims)]
 
 
 def _whole_runs(claims: Iterable[Claim]) -> list[Claim]:
