@@ -15,10 +15,7 @@ GROWING = ("cpu_seconds", "minor_faults", "major_faults", "read_bytes", "written
 
 @dataclass
 class Use:
-    """Levels of the tree now, and the growth of its counters since it was first looked at.
-
-    What a process used between the last look and its end is missed; it is at most one period's worth.
-    """
+    """Levels of the tree now, and the growth of its counters since it was first looked at."""
 
     memory_bytes: int = 0
     processes: int = 0
@@ -31,36 +28,36 @@ class Use:
 class Tree:
     """Follows the descendants of ``root``, and with ``with_root`` itself.
 
-    ``without`` and its descendants are somebody else's.
+    ``without`` and its descendants are somebody else's. What a process used before it ended is counted through the
+    parent that reaped it, as the kernel keeps it: workers that live for less than a period are not missed.
     """
 
     def __init__(self, root: int, without: frozenset[int] = frozenset(), with_root: bool = False) -> None:
         self._root = root
         self._first = [root] if with_root else []
         self._without = without
-        self._last: dict[tuple[int, str], tuple[float, ...]] = {}
+        self._last = (0.0,) * len(GROWING)
         self._totals = dict.fromkeys(GROWING, 0.0)
 
     def look(self) -> Use:
         """The tree now. A process seen for the first time counts from its beginning."""
         use = Use()
-        seen: dict[tuple[int, str], tuple[float, ...]] = {}
+        # Orphans of the stage are reaped by the root; what it used itself counts only when it is followed.
+        root = None if self._first else _process(self._root)
+        level = root.of_reaped if root else (0.0,) * len(GROWING)
         for pid in [*self._first, *descendants(self._root, self._without)]:
             found = _process(pid)
             if found is None:
                 continue
-            start, threads, memory, state, counters = found
-            key = (pid, start)
-            before = self._last.get(key, (0.0,) * len(GROWING))
-            for name, now, then in zip(GROWING, counters, before, strict=True):
-                self._totals[name] += max(0.0, now - then)
-            seen[key] = counters
-            use.memory_bytes += memory
+            level = tuple(map(sum, zip(level, found.own, found.of_reaped, strict=True)))
+            use.memory_bytes += found.memory_bytes
             use.processes += 1
-            use.threads += threads
-            use.blocked += state == "D"
+            use.threads += found.threads
+            use.blocked += found.state == "D"
             use.pids.add(pid)
-        self._last = seen
+        for name, now, then in zip(GROWING, level, self._last, strict=True):
+            self._totals[name] += max(0.0, now - then)
+        self._last = level
         use.totals = dict(self._totals)
         return use
 
@@ -80,15 +77,32 @@ def descendants(root: int, without: frozenset[int] = frozenset()) -> list[int]:
     return found
 
 
-def _process(pid: int) -> tuple[str, int, int, str, tuple[float, ...]] | None:
-    """Start time, threads, resident bytes, state and counters (in the order of GROWING); None when it has ended."""
+@dataclass(frozen=True)
+class _Process:
+    """One process: levels, and counters (in the order of GROWING) of its own and of the children it reaped."""
+
+    threads: int
+    memory_bytes: int
+    state: str
+    own: tuple[float, ...]
+    of_reaped: tuple[float, ...]
+
+
+def _process(pid: int) -> _Process | None:
+    """The process now; None when it has ended."""
     stat = text_of(f"/proc/{pid}/stat")
     if stat is None:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before may hold anything
-    minor, major, user, system = (int(fields[place]) for place in (7, 9, 11, 12))
+    minor, minor_reaped, major, major_reaped, user, system, user_reaped, system_reaped = map(int, fields[7:15])
     lines = (line.partition(": ") for line in (text_of(f"/proc/{pid}/io") or "").splitlines())
     io = {name: int(value) for name, _, value in lines}
     read, written, calls = (float(io.get(name, 0)) for name in ("read_bytes", "write_bytes", "rchar"))
-    counters = ((user + system) / _TICKS, float(minor), float(major), read, written, calls)
-    return fields[19], int(fields[17]), int(fields[21]) * _PAGE, fields[0], counters
+    return _Process(
+        threads=int(fields[17]),
+        memory_bytes=int(fields[21]) * _PAGE,
+        state=fields[0],
+        own=((user + system) / _TICKS, float(minor), float(major), read, written, calls),
+        # The kernel adds a reaped child's I/O to the process's own figures already.
+        of_reaped=((user_reaped + system_reaped) / _TICKS, float(minor_reaped), float(major_reaped), 0.0, 0.0, 0.0),
+    )

@@ -169,3 +169,32 @@ def test_the_sampler_uses_less_than_a_hundredth_of_a_core(tmp_path: Path) -> Non
     own = timeline.known("sampler_cpu_seconds")
     assert (own[-1] - own[0]) / (timeline.seconds[-1] - timeline.seconds[0]) < 0.01
     assert (tmp_path / FILE).stat().st_size < 4000, "a row is near 200 bytes"
+
+
+def test_workers_that_live_for_less_than_a_look_are_counted() -> None:
+    """A parent that forks short workers and waits for each; the tree is looked at only before and after."""
+    program = (
+        "import os, sys, time\n"
+        "def burn():\n"
+        "    end = time.process_time() + 0.05\n"
+        "    while time.process_time() < end: pass\n"
+        "for _ in range(12):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        burn(); os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+        "times = os.times()\n"
+        "print(times.user + times.system + times.children_user + times.children_system, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        tree = Tree(child.pid, with_root=True)
+        tree.look()
+        assert child.stdout is not None
+        used = float(child.stdout.readline())
+        counted = tree.look().totals["cpu_seconds"]
+        child.communicate("")
+    assert used > 0.55
+    assert counted == pytest.approx(used, abs=0.05)
