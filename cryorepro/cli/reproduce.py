@@ -13,7 +13,9 @@ from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
     from cryorepro.cli.progress import Listener
+    from cryorepro.plugins.catalogue import Catalogue
     from cryorepro.store.home import Home
+    from cryorepro.workflow.plan import RunPlan
 
 Seed = Annotated[int, typer.Option(help="Seed of the run; every random draw derives from it.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
@@ -44,14 +46,12 @@ def reproduce_command(
         from cryorepro.cli.bundle import reproduce_from_bundle
 
         reproduce_from_bundle(Path(benchmark), context, as_json)
-    from cryorepro.compare.reproduce import attempt, find_spec, require_runners
+    from cryorepro.compare.reproduce import find_spec, require_runners
     from cryorepro.model.benchmark import Benchmark
     from cryorepro.model.strict_yaml import load_record
     from cryorepro.plugins.loader import load_catalogue
-    from cryorepro.store.home import Home
     from cryorepro.workflow.options import RunOptions, parse_runners, parse_settings
     from cryorepro.workflow.plan import make_plan
-    from cryorepro.workflow.session import start_run
 
     catalogue = load_catalogue()
     spec = find_spec(catalogue, benchmark)
@@ -77,16 +77,29 @@ def reproduce_command(
     )
     plan = make_plan(catalogue, spec, options)
     require_runners(catalogue, plan)
-    home = Home.locate().ensure()
     if dry_run:
-        from cryorepro.workflow.preview import preview
+        _show(catalogue, plan)
+    else:
+        _start(catalogue, plan, as_json)
 
-        for stage, command in preview(home, catalogue, plan):
-            typer.echo(f"# {stage}\n{command}")
-        return
+
+def _show(catalogue: Catalogue, plan: RunPlan) -> None:
+    from cryorepro.store.home import Home
+    from cryorepro.workflow.preview import preview
+
+    for stage, command in preview(Home.locate().ensure(), catalogue, plan):
+        typer.echo(f"# {stage}\n{command}")
+
+
+def _start(catalogue: Catalogue, plan: RunPlan, as_json: bool) -> None:
+    from cryorepro.compare.reproduce import attempt
+    from cryorepro.store.home import Home
+    from cryorepro.workflow.session import start_run
+
+    home = Home.locate().ensure()
     directory = start_run(home, catalogue, plan, sys.argv[1:])
     listener = _listener(as_json)
-    listener("run_started", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": chosen_tier})
+    listener("run_started", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
     _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
 
 
