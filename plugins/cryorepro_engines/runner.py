@@ -9,28 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.mrc import read_mrc_header
-from cryorepro.em.formats.particles import read_particles
-from cryorepro.em.formats.relion_job import (
-    IncompleteJob,
-    JobReport,
-    inspect_class3d,
-    inspect_refine3d,
-    latest_progress,
-)
-from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
-from cryorepro.em.formats.stack_links import find_root, link_stacks
+from cryorepro.em.formats.relion_job import IncompleteJob
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
-from cryorepro.model.stages import Class3DParameters
+from cryorepro_engines.kinds import KINDS
 from cryorepro_engines.programs._main import THREAD_VARIABLES
-
-# Roles a stage cannot do without; a refinement from given poses reconstructs its own reference.
-REQUIRED_INPUTS = {
-    "class3d": ("particles", "reference"),
-    "refine3d": ("particles",),
-    "maskcreate": ("map",),
-    "postprocess": ("half1", "half2"),
-}
 
 
 class RelionLikeRunner:
@@ -56,14 +38,8 @@ class RelionLikeRunner:
 
     def progress(self, request: StageRequest) -> Progress | None:
         """The last iteration whose files are there."""
-        if request.kind not in ("class3d", "refine3d"):
-            return None
-        classes, total = 1, None
-        if request.kind == "class3d":
-            parameters = Class3DParameters.model_validate(request.parameters)
-            classes, total = parameters.number_of_classes, parameters.iterations
-        found = latest_progress(request.output_dir, classes, split_halves=request.kind == "refine3d")
-        return found and Progress(iteration=found[0], of=total, resolution_angstrom=found[1])
+        kind = KINDS.get(request.kind)
+        return kind.progress(request) if kind and kind.progress else None
 
     def collect(self, request: StageRequest, log: Path) -> StageResult:
         """Check the files the program left and read its seed back.
@@ -73,7 +49,7 @@ class RelionLikeRunner:
         """
         del log
         try:
-            report = _inspect(self._effective(request))
+            report = KINDS[request.kind].inspect(self._effective(request))
         except IncompleteJob as error:
             raise StageFailure("incomplete-output", str(error)) from error
         except InputError as error:  # an input that was there when the stage was planned
@@ -113,10 +89,10 @@ class CpuOnlyRunner(RelionLikeRunner):
 
 
 def _check_inputs(request: StageRequest) -> None:
-    required = REQUIRED_INPUTS.get(request.kind)
-    if required is None:
+    kind = KINDS.get(request.kind)
+    if kind is None:
         raise InputError(f"stage {request.stage}: this runner has no stage of kind '{request.kind}'.")
-    missing = [role for role in required if role not in request.inputs]
+    missing = [role for role in kind.required if role not in request.inputs]
     if request.kind == "refine3d" and not request.parameters.get("use_input_poses"):
         missing += [] if "reference" in request.inputs else ["reference"]
     if missing:
@@ -124,31 +100,3 @@ def _check_inputs(request: StageRequest) -> None:
     for role, path in request.inputs.items():
         if not path.is_file():
             raise InputError(f"stage {request.stage}: inputs.{role}: {path} does not exist.")
-
-
-def _inspect(request: StageRequest) -> JobReport:
-    directory, inputs = request.output_dir, request.inputs
-    if request.kind == "maskcreate":
-        return inspect_maskcreate(directory, box_px=_box(inputs["map"]))
-    if request.kind == "postprocess":
-        return inspect_postprocess(directory, box_px=_box(inputs["half1"]), masked="mask" in inputs)
-    particles = read_particles(inputs["particles"], require_ctf=False)
-    root, images = find_root(particles)
-    rows, box_px = len(particles), _box(images.paths[0])
-    if request.kind == "refine3d":
-        report = inspect_refine3d(directory, rows=rows, box_px=box_px)
-    else:
-        parameters = Class3DParameters.model_validate(request.parameters)
-        report = inspect_class3d(
-            directory,
-            number_of_iterations=parameters.iterations,
-            number_of_classes=parameters.number_of_classes,
-            rows=rows,
-            box_px=box_px,
-        )
-    link_stacks(directory / report.outputs["particles"], root)
-    return report
-
-
-def _box(path: Path) -> int:
-    return read_mrc_header(path).shape[2]

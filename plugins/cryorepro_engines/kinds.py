@@ -1,0 +1,92 @@
+"""What the engines' programs need and leave, one entry per stage kind; each is ``programs/KIND.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.particles import read_particles
+from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, inspect_refine3d, latest_progress
+from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
+from cryorepro.em.formats.stack_links import find_root, link_stacks
+from cryorepro.model.stage import Progress, StageRequest
+from cryorepro.model.stages import Class3DParameters
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One stage kind.
+
+    Attributes:
+        required: input roles the program cannot do without.
+        inspect: checks the files the program left; raises IncompleteJob or InputError.
+        progress: how far it is by the files that are there; None for programs without iterations.
+    """
+
+    required: tuple[str, ...]
+    inspect: Callable[[StageRequest], JobReport]
+    progress: Callable[[StageRequest], Progress | None] | None = None
+
+
+def _class3d_progress(request: StageRequest) -> Progress | None:
+    parameters = Class3DParameters.model_validate(request.parameters)
+    found = latest_progress(request.output_dir, parameters.number_of_classes, split_halves=False)
+    return found and Progress(iteration=found[0], of=parameters.iterations, resolution_angstrom=found[1])
+
+
+def _refine3d_progress(request: StageRequest) -> Progress | None:
+    found = latest_progress(request.output_dir, 1, split_halves=True)
+    return found and Progress(iteration=found[0], of=None, resolution_angstrom=found[1])
+
+
+def _inspect_class3d(request: StageRequest) -> JobReport:
+    parameters = Class3DParameters.model_validate(request.parameters)
+    root, rows, box_px = _particles(request)
+    report = inspect_class3d(
+        request.output_dir,
+        number_of_iterations=parameters.iterations,
+        number_of_classes=parameters.number_of_classes,
+        rows=rows,
+        box_px=box_px,
+    )
+    link_stacks(request.output_dir / report.outputs["particles"], root)
+    return report
+
+
+def _inspect_refine3d(request: StageRequest) -> JobReport:
+    root, rows, box_px = _particles(request)
+    report = inspect_refine3d(request.output_dir, rows=rows, box_px=box_px)
+    link_stacks(request.output_dir / report.outputs["particles"], root)
+    return report
+
+
+def _inspect_maskcreate(request: StageRequest) -> JobReport:
+    return inspect_maskcreate(request.output_dir, box_px=box_of(request.inputs["map"]))
+
+
+def _inspect_postprocess(request: StageRequest) -> JobReport:
+    box_px = box_of(request.inputs["half1"])
+    return inspect_postprocess(request.output_dir, box_px=box_px, masked="mask" in request.inputs)
+
+
+def _particles(request: StageRequest) -> tuple[Path, int, int]:
+    """Root of the stacks, number of particles and box of the stage's particles."""
+    particles = read_particles(request.inputs["particles"], require_ctf=False)
+    root, images = find_root(particles)
+    return root, len(particles), box_of(images.paths[0])
+
+
+def box_of(path: Path) -> int:
+    """Box size in pixels by the header of a map or stack."""
+    return read_mrc_header(path).shape[2]
+
+
+KINDS: dict[str, Kind] = {
+    "class3d": Kind(("particles", "reference"), _inspect_class3d, _class3d_progress),
+    # a refinement from given poses reconstructs its own reference
+    "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
+    "maskcreate": Kind(("map",), _inspect_maskcreate),
+    "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
+}
