@@ -20,7 +20,8 @@ S3 = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Er
 @pytest.mark.parametrize(
     ("name", "head"),
     [
-        ("a.mrcs", MRC), ("a.map.gz", gzip.compress(b"x", mtime=0)), ("a.tif", b"II*\x00\x08\x00"), ("a.tif", b"MM\x00*"),
+        ("a.mrcs", MRC), ("a.map.gz", gzip.compress(b"x", mtime=0)),
+        ("a.tif", b"II*\x00\x08\x00"), ("a.tif", b"MM\x00*"),
         ("a.star", b"\ndata_images\n\nloop_\n"), ("6N4B.cif", b"data_6N4B\n#\n"),
         ("10028.xml", b"<?xml version='1.0'?><entry/>"),
         ("index.html", PAGE), ("a.dm4", b"\x00\x00\x00\x04"), ("a.mrc", b""),
