@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from cryorepro.compare.comparability.keys import Keys
 from cryorepro.model.base import Record
 from cryorepro.model.fingerprint import ProbeResult
 from cryorepro.model.outcome import MetricValue, Verdict
@@ -57,6 +58,7 @@ class RunCreated(Record):
     device: str
     executor: str
     deterministic: bool = False
+    cache: str = "any"
     runners: dict[str, str]
     parameters: dict[str, dict[str, Any]]
     command: list[str]
@@ -90,6 +92,8 @@ class DataPrepared(Record):
     origin: str
     parameters: dict[str, Any]
     truth: bool = False
+    box_px: int | None = None
+    pixel_size_angstrom: Number | None = None
 
 
 class FingerprintRecorded(Record):
@@ -204,6 +208,7 @@ EVENT_MODELS: dict[str, type[Record]] = {
     "stage_ended": StageEnded,
     "stage_outputs": StageOutputs,
     "outcome_measured": OutcomeMeasured,
+    "keys_recorded": Keys,
     "verdict_given": Verdict,
     "run_ended": RunEnded,
     "run_reopened": RunReopened,

@@ -8,6 +8,7 @@ from typing import Any
 
 from cryorepro.bundle.curves import FscCurve, curves_of
 from cryorepro.bundle.facts import Facts
+from cryorepro.compare.comparability.keys import KEY_VERSION, digest, science_key
 from cryorepro.compare.judge import judge
 
 _TOLERANCE = 5e-4
@@ -40,7 +41,7 @@ def rejudge(facts: Facts) -> list[str]:
     if missing:
         return [f"claim '{missing[0]}' of the benchmark is not in claims.json"]
     record = facts.record
-    again = judge(facts.benchmark, record["settings"]["tier"], facts.claims, record["outcomes"])
+    again = judge(facts.benchmark, facts.claims, [record])
     given = record["verdicts"]
     if len(again) != len(given):
         return [f"{len(given)} verdicts are in the journal where the benchmark asks for {len(again)}"]
@@ -53,7 +54,18 @@ def rejudge(facts: Facts) -> list[str]:
                 f"verdict on '{stored['outcome']}': '{wrong[0]}' is {stored.get(wrong[0])!r:.80} in the journal and "
                 f"{fresh[wrong[0]]!r:.80} when it is given again"
             )
-    return problems
+    return problems + _rekeyed(facts)
+
+
+def _rekeyed(facts: Facts) -> list[str]:
+    """The science key follows from the journal and the benchmark; one that was recorded must be that one."""
+    recorded = facts.record["keys"]
+    if recorded is None or recorded["version"] != KEY_VERSION:
+        return []
+    again = science_key(facts.record, facts.benchmark)
+    if recorded["science"] != again or recorded["science_sha256"] != digest(again):
+        return ["the science key in the journal is not the one that follows from the run"]
+    return []
 
 
 def _again(outcome: dict[str, Any], curves: list[FscCurve], stage: dict[str, Any]) -> float | None:

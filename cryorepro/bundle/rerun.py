@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cryorepro.bundle.against import Comparison, hold_against, worst
+from cryorepro.bundle.against import Between, Comparison, bundle_origin, hold_against
 from cryorepro.bundle.layout import SPEC
 from cryorepro.bundle.read import Bundle
 from cryorepro.bundle.zipread import Archive
@@ -30,6 +30,7 @@ class Rerun:
     record: dict[str, Any]
     rows: list[Comparison]
     word: OutcomeWord
+    between: Between
 
 
 def plan_again(catalogue: Catalogue, bundle: Bundle, changes: dict[str, Any]) -> RunPlan:
@@ -69,7 +70,9 @@ def reproduce_bundle(
     started = {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier}
     listener("run_started", started)
     record = attempt(home, catalogue, directory, plan, listener)
-    rows = hold_against(bundle.facts.benchmark, bundle.facts.record, record)
+    theirs = {**bundle.facts.record, "origin": bundle_origin(bundle, home)}
+    between = hold_against(bundle.facts.benchmark, theirs, record)
     if record["status"] == "failed":
-        rows = [replace(row, word="failed", reason=str(record["reason"])) for row in rows]
-    return Rerun(record, rows, "failed" if record["status"] == "failed" else worst(bundle.facts.benchmark, rows))
+        rows = [replace(row, word="failed", reason=str(record["reason"])) for row in between.rows]
+        return Rerun(record, rows, "failed", between)
+    return Rerun(record, between.rows, between.word, between)

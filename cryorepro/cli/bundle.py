@@ -179,13 +179,15 @@ def _run(report: Report, changes: dict[str, Any], as_json: bool) -> Rerun:
     if as_json:
         rows = [vars(row) for row in rerun.rows]
         keys = ("run", "status", "verdict")
-        print_json_line("result", {key: rerun.record[key] for key in keys} | {"against": rerun.word, "rows": rows})
+        axes = {"performance": rerun.between.performance, "assurance": rerun.between.assurance}
+        result = {key: rerun.record[key] for key in keys} | {"against": rerun.word, **axes, "rows": rows}
+        print_json_line("result", result)
     return rerun
 
 
 def _exit_code(rerun: Rerun) -> int:
-    from cryorepro.bundle.against import exit_code_of
     from cryorepro.compare.reproduce import EXIT_INTERRUPTED
+    from cryorepro.compare.verdict.words import exit_code as exit_code_of
 
     return EXIT_INTERRUPTED if rerun.record["status"] == "interrupted" else exit_code_of(rerun.word)
 
@@ -206,7 +208,7 @@ def _print_against(rerun: Rerun) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from cryorepro.cli.verdict import word
+    from cryorepro.cli.verdict import print_axes, word
 
     table = Table(title="AGAINST THE AUTHORS' RUN", title_justify="left", box=None, pad_edge=False)
     for column in ("outcome", "theirs", "here", "margin", "verdict", "why"):
@@ -216,4 +218,5 @@ def _print_against(rerun: Rerun) -> None:
         table.add_row(*cells, word(row.word), escape(row.reason))
     out = Console()
     out.print(table)
+    print_axes(rerun.between, out)
     out.print(f"Verdict [bold]{word(rerun.word)}[/bold]   run {escape(rerun.record['run'])}", highlight=False)

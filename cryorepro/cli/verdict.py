@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from cryorepro.compare.verdict.between import Between
 
 _COLOUR = {
     "within-band-n1": "green", "equivalent": "green", "numerical": "green", "identical": "green",
@@ -34,6 +37,14 @@ def print_verdict(record: dict[str, Any], console: Console | None = None) -> Non
         _print_needs(out, claims)
     _print_reasons(out, record["verdicts"])
     _print_end(out, record)
+
+
+def print_axes(between: Between, out: Console) -> None:
+    """The other two axes of a comparison, and what is to be said beside its verdict."""
+    text = f"performance {between.performance}: {between.performance_reason}"
+    signed = "signed" if between.signed else "unsigned"
+    for line in (text, f"assurance {between.assurance}, {signed}", *(f"caveat: {text}" for text in between.caveats)):
+        out.print(Padding(escape(line), (0, 0, 0, 2)), highlight=False)
 
 
 def word(text: str) -> str:

@@ -1,157 +1,173 @@
 """Verdicts: outcomes held against a twin's own truth and against published claims.
 
-One run has no spread of its own, so the strongest word here is ``within-band-n1``. A twin or a subset never
-decides a published claim: the claim then reads ``not-attempted`` with what running it would take.
+One run has no spread of its own, so the strongest word it can get is ``within-band-n1``; a group of replicates is held
+by two one-sided tests. A twin or a subset never decides a published claim: the claim then reads ``not-attempted`` with
+what running it would take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cryorepro.compare.comparability.rules import rule_table
+from cryorepro.compare.equivalence import mean
+from cryorepro.compare.verdict.hold import Held, hold
+from cryorepro.compare.verdict.times import departures, hold_times, other_conditions
+from cryorepro.compare.verdict.words import worst
 from cryorepro.model.benchmark import Benchmark, OutcomeSpec, Tolerance
 from cryorepro.model.claim import Claim
-from cryorepro.model.outcome import OutcomeWord, Verdict
+from cryorepro.model.outcome import OutcomeWord, PerformanceWord, Verdict
 
-SEVERITY: tuple[OutcomeWord, ...] = (
-    "identical", "numerical", "equivalent", "within-band-n1", "not-attempted", "inconclusive", "not-comparable",
-    "diverged", "unverifiable", "failed",
-)  # fmt: skip
+Run = Mapping[str, Any]
+TIME = "wall_time"
 
 
-def judge(
-    benchmark: Benchmark, tier: str, claims: Mapping[str, Claim], outcomes: Mapping[str, Mapping[str, Any]]
-) -> list[Verdict]:
-    """All verdicts of one run: self-checks first, then every published claim the benchmark answers to.
+def judge(benchmark: Benchmark, claims: Mapping[str, Claim], runs: Sequence[Run]) -> list[Verdict]:
+    """All verdicts of one run, or of a group of its replicates: self-checks first, then every published claim.
 
-    ``outcomes`` maps an outcome's name to its record; a missing one means that the run failed before it.
+    ``runs`` are records (``workflow.record.run_record``) with one science key; failed ones belong to them.
     """
+    tier = runs[0]["settings"]["tier"]
     verdicts: list[Verdict] = []
     for spec in benchmark.outcomes:
         expectation = next((value for key, value in spec.expect.items() if key == tier), None)
         if expectation is not None:
-            record = outcomes.get(spec.name)
-            verdicts.append(_self_check(spec, record, expectation.value, expectation.tolerance))
+            held = hold(_rows(runs, spec.name), expectation.value, None, expectation.tolerance)
+            verdicts.append(_self_check(spec, held, runs, expectation.value, expectation.tolerance))
     by_claim = {spec.claim: spec for spec in benchmark.outcomes if spec.claim}
     for identifier in benchmark.claims:
         claim = claims[identifier]
-        verdicts.append(_against_claim(benchmark, tier, claim, by_claim.get(identifier), outcomes))
+        if claim.quantity == TIME:
+            verdicts.append(_against_time(benchmark, claim, runs))
+        else:
+            verdicts.append(_against_claim(benchmark, claim, by_claim.get(identifier), runs))
     return verdicts
 
 
-def overall(benchmark: Benchmark, verdicts: list[Verdict]) -> OutcomeWord:
+def overall(benchmark: Benchmark, verdicts: Sequence[Verdict]) -> OutcomeWord:
     """The worst word among required outcomes that were attempted; ``not-attempted`` when there was none."""
     optional = {spec.name for spec in benchmark.outcomes if not spec.required}
-    words = [
+    return worst(
         verdict.axis_outcome
         for verdict in verdicts
-        if verdict.outcome not in optional and verdict.axis_outcome != "not-attempted"
-    ]
-    return max(words, key=SEVERITY.index, default="not-attempted")
+        if verdict.kind == "outcome" and verdict.outcome not in optional and verdict.axis_outcome != "not-attempted"
+    )
 
 
-def _self_check(spec: OutcomeSpec, record: Mapping[str, Any] | None, expected: float, tolerance: Tolerance) -> Verdict:
-    word, better, reason = _hold(spec, record, expected, None, tolerance)
+def performance(verdicts: Sequence[Verdict]) -> tuple[PerformanceWord, str]:
+    """The run's word on the performance axis: that of the published time whose conditions it meets."""
+    times = [verdict for verdict in verdicts if verdict.kind == "time"]
+    met = [verdict for verdict in times if verdict.axis_performance != "not-comparable"]
+    if met:
+        return met[0].axis_performance, f"{met[0].claim}: {met[0].performance_reason}"
+    if not times:
+        return "not-comparable", "no published time to compare with"
+    return "not-comparable", str(times[0].performance_reason)
+
+
+def _rows(runs: Sequence[Run], name: str) -> list[Mapping[str, Any] | None]:
+    return [run["outcomes"].get(name) for run in runs]
+
+
+def _self_check(spec: OutcomeSpec, held: Held, runs: Sequence[Run], expected: float, tolerance: Tolerance) -> Verdict:
     return Verdict(
         outcome=spec.name,
         claim=None,
         self_check=True,
-        axis_outcome=word,
+        axis_outcome=held.word,
         axis_assurance="self-repeat",
-        better_than_expected=better,
-        reason=reason,
+        better_than_expected=held.better,
+        reason=held.reason,
         expected=_expected(expected, tolerance),
-        measured=shown(record),
+        measured=_measured(_rows(runs, spec.name), held),
         margin=_margin(tolerance),
         margin_reason=tolerance.reason,
+        **_group(held, runs),
     )
 
 
-def _against_claim(
-    benchmark: Benchmark,
-    tier: str,
-    claim: Claim,
-    spec: OutcomeSpec | None,
-    outcomes: Mapping[str, Mapping[str, Any]],
-) -> Verdict:
-    name = spec.name if spec else claim.quantity
-    word: OutcomeWord
-    better, measured, margin, margin_reason = False, None, None, None
-    if tier != "full":
-        word = "not-attempted"
-        reason = f"a {tier} proves the software, not the published figure"
-    elif spec is None or spec.tolerance is None:
-        word = "not-comparable"
-        reason = f"published for {claim.hardware} with {claim.software}; no rule holds this run's figure against it"
-    else:
-        record = outcomes.get(spec.name)
-        measured = shown(record)
-        word, better, reason = _hold(spec, record, claim.value, claim, spec.tolerance)
+def _against_claim(benchmark: Benchmark, claim: Claim, spec: OutcomeSpec | None, runs: Sequence[Run]) -> Verdict:
+    held, margin, margin_reason, measured = _hold_claim(claim, spec, runs), None, None, None
+    if held.word != "not-attempted" and spec is not None and spec.tolerance is not None:
+        measured = _measured(_rows(runs, spec.name), held)
         margin, margin_reason = _margin(spec.tolerance), spec.tolerance.reason
-    command = f"cryorepro reproduce {benchmark.name} --tier full --data PATH"
-    needs = f"{claim.needs}; {command}" if claim.needs else command
     return Verdict(
-        outcome=name,
+        outcome=spec.name if spec else claim.quantity,
         claim=claim.id,
         self_check=False,
-        axis_outcome=word,
+        axis_outcome=held.word,
         axis_assurance="other-system",
-        better_than_expected=better,
-        reason="; ".join([reason, *claim.defects]),
+        better_than_expected=held.better,
+        reason="; ".join([held.reason, *claim.defects]),
         expected=claim_value(claim),
         measured=measured,
         margin=margin,
         margin_reason=margin_reason,
-        needs=needs if word == "not-attempted" else None,
+        needs=_needs(benchmark, claim) if held.word == "not-attempted" else None,
+        **_group(held, runs),
     )
 
 
-def _hold(
-    spec: OutcomeSpec,
-    record: Mapping[str, Any] | None,
-    expected: float,
-    claim: Claim | None,
-    tolerance: Tolerance,
-) -> tuple[OutcomeWord, bool, str]:
-    """Word, whether better than expected, and the reason."""
-    if record is None:
-        return "failed", False, "the run ended before this outcome could be measured"
-    if record["status"] != "measured":
-        return "unverifiable", False, str(record["reason"])
-    value = record["value"]
-    if claim is not None and claim.shell is not None:
-        problem = _other_shells(value, claim)
-        if problem:
-            return "not-comparable", False, problem
-        expected = float(claim.shell)
-    if tolerance.unit != value["unit"]:
-        problem = f"the tolerance is in {tolerance.unit}, the outcome in {value['unit']}"
-        return "not-comparable", False, problem
-    difference = float(value["value"]) - expected
-    beyond = abs(difference) > tolerance.margin
-    if tolerance.direction == "at-least":
-        inside, better = difference >= -tolerance.margin, difference > 0
-    elif tolerance.direction == "at-most":
-        inside, better = difference <= tolerance.margin, difference < 0
-    else:
-        inside, better = not beyond, beyond and difference > 0 and tolerance.unit == "shells"
-    if inside:
-        return (
-            "within-band-n1",
-            better,
-            "one run, inside the declared margin; one run has no spread of its own",
-        )
-    return "diverged", better, f"off by {difference:+.4g} {tolerance.unit}, beyond the declared margin"
+def _hold_claim(claim: Claim, spec: OutcomeSpec | None, runs: Sequence[Run]) -> Held:
+    tier = runs[0]["settings"]["tier"]
+    if tier != "full":
+        return Held("not-attempted", f"a {tier} proves the software, not the published figure")
+    if spec is None or spec.tolerance is None:
+        published = f"published for {claim.hardware} with {claim.software}"
+        return Held("not-comparable", f"{published}; no rule holds this run's figure against it")
+    changed = [text for run in runs for text in departures(run)]
+    if changed:
+        return Held("not-comparable", changed[0])
+    return hold(_rows(runs, spec.name), claim.value, claim, spec.tolerance)
 
 
-def _other_shells(value: Mapping[str, Any], claim: Claim) -> str | None:
-    """Why the shells of the two cannot be compared; None when they can."""
-    if value["shell"] is None or not value["box_px"] or not claim.box_px or not claim.pixel_size_angstrom:
-        return "a resolution without its Fourier shell, box and pixel size cannot be compared"
-    here, there = value["box_px"] * value["pixel_size_angstrom"], claim.box_px * claim.pixel_size_angstrom
-    if abs(here / there - 1) > 1e-3:
-        return f"the box is {here:.1f} A here and {there:.1f} A in the claim: their Fourier shells differ"
-    return None
+def _against_time(benchmark: Benchmark, claim: Claim, runs: Sequence[Run]) -> Verdict:
+    """A published time is judged on the performance axis alone, and only under its own conditions."""
+    conditions = list(dict.fromkeys(text for run in runs for text in other_conditions(run, claim, benchmark)))
+    word, why = ("not-comparable", "; ".join(conditions)) if conditions else hold_times(runs, claim.value)
+    tier = runs[0]["settings"]["tier"]
+    reason = f"a {tier} proves the software, not the published figure" if tier != "full" else f"{word}: {why}"
+    return Verdict(
+        outcome=claim.quantity,
+        claim=claim.id,
+        self_check=False,
+        kind="time",
+        axis_outcome="not-attempted",
+        axis_performance=word,
+        performance_reason=why,
+        reason="; ".join([reason, *claim.defects]),
+        expected=claim_value(claim),
+        needs=_needs(benchmark, claim) if tier != "full" else None,
+        runs=len(runs),
+        rules_version=rule_table().version,
+    )
+
+
+def _needs(benchmark: Benchmark, claim: Claim) -> str:
+    command = f"cryorepro reproduce {benchmark.name} --tier full --data PATH"
+    return f"{claim.needs}; {command}" if claim.needs else command
+
+
+def _group(held: Held, runs: Sequence[Run]) -> dict[str, Any]:
+    return {
+        "runs": len(runs),
+        "measured_runs": len(held.values),
+        "mean": mean(held.values) if held.values else None,
+        "spread": held.spread,
+        "interval": held.interval,
+        "more_runs": held.more_runs,
+        "rules_version": rule_table().version,
+    }
+
+
+def _measured(rows: Sequence[Mapping[str, Any] | None], held: Held) -> str | None:
+    """The figure of one run, or mean and SD of several."""
+    told = [row for row in rows if row is not None and row["status"] == "measured"]
+    if len(told) < 2 or held.spread is None:
+        return shown(told[0]) if told else None
+    unit = told[0]["value"]["unit"]
+    return f"{mean(held.values):.4g} {unit}, SD {held.spread:.2g}, n = {len(told)} of {len(rows)}"
 
 
 def _expected(expected: float, tolerance: Tolerance) -> str:

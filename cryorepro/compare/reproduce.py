@@ -7,9 +7,10 @@ from typing import Any
 
 from cryorepro.compare.conclude import conclude
 from cryorepro.compare.judge import overall
+from cryorepro.compare.verdict.words import exit_code as exit_code_of
 from cryorepro.em.errors import InputError
 from cryorepro.model.benchmark import Benchmark
-from cryorepro.model.outcome import Verdict
+from cryorepro.model.outcome import OutcomeWord, Verdict
 from cryorepro.model.strict_yaml import load_record
 from cryorepro.plugins.catalogue import Catalogue
 from cryorepro.plugins.doctor import missing_requirements
@@ -22,10 +23,6 @@ from cryorepro.workflow.record import run_record
 from cryorepro.workflow.rundir import RunDirectory
 from cryorepro.workflow.session import continue_run
 
-EXIT_CODES = {
-    "identical": 0, "numerical": 0, "equivalent": 0, "within-band-n1": 0, "not-attempted": 0, "diverged": 3,
-    "inconclusive": 4, "not-comparable": 5, "failed": 6, "unverifiable": 7,
-}  # fmt: skip
 EXIT_INTERRUPTED = 130
 _INPUT_FAILURES = ("data:", "setup:")
 
@@ -57,9 +54,16 @@ def require_runners(catalogue: Catalogue, plan: RunPlan) -> None:
 
 
 def attempt(
-    home: Home, catalogue: Catalogue, directory: RunDirectory, plan: RunPlan, listener: Listener
+    home: Home,
+    catalogue: Catalogue,
+    directory: RunDirectory,
+    plan: RunPlan,
+    listener: Listener,
+    require: OutcomeWord | None = None,
 ) -> dict[str, Any]:
     """One attempt at a run and its verdicts; returns the run's record with ``exit_code`` and ``verdict``.
+
+    ``require`` is the level of the outcome axis from which on the exit code is 0.
 
     Raises:
         InputError: the run has already ended.
@@ -68,11 +72,11 @@ def attempt(
     status = continue_run(home, catalogue, directory, plan, listener, conclude)
     record = run_record(directory.root)
     record["verdict"] = verdict_word(record, plan.benchmark)
-    record["exit_code"] = EXIT_INTERRUPTED if status == "interrupted" else exit_code(record)
+    record["exit_code"] = EXIT_INTERRUPTED if status == "interrupted" else exit_code(record, require)
     return record
 
 
-def verdict_word(record: dict[str, Any], benchmark: Benchmark) -> str:
+def verdict_word(record: dict[str, Any], benchmark: Benchmark) -> OutcomeWord:
     """The run's one word: the worst among its required outcomes, or ``failed``."""
     if record["status"] == "failed":
         return "failed"
@@ -80,11 +84,11 @@ def verdict_word(record: dict[str, Any], benchmark: Benchmark) -> str:
     return overall(benchmark, verdicts)
 
 
-def exit_code(record: dict[str, Any]) -> int:
+def exit_code(record: dict[str, Any], require: OutcomeWord | None = None) -> int:
     """0 when reproduced, else by the verdict's word; 2 when what was given could not be used."""
     if record["status"] == "failed" and str(record["reason"]).startswith(_INPUT_FAILURES):
         return 2
-    return EXIT_CODES[record["verdict"]]
+    return exit_code_of(record["verdict"], require)
 
 
 def verdict_of(directory: Path, record: dict[str, Any]) -> str | None:

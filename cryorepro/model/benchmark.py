@@ -18,6 +18,7 @@ class Tolerance(Record):
     unit: str = Field(min_length=1)
     margin: float = Field(ge=0)
     direction: Literal["both", "at-least", "at-most"] = "both"
+    numerical: float | None = Field(None, ge=0, description="so close, from the same seeds, is the same number")
     reason: str = Field(min_length=20)
 
 

@@ -41,11 +41,16 @@ class Outcome(Record):
 
 
 class Verdict(Record):
-    """An outcome held against a claim (or against a twin's own truth), with the reason."""
+    """An outcome held against a claim (or against a twin's own truth), with the reason.
+
+    ``kind`` is ``time`` when the claim is a time: only the performance axis then speaks. ``runs`` were held against it,
+    ``measured_runs`` of them gave a value; ``interval`` is the 90 % interval of measured minus expected.
+    """
 
     outcome: str
     claim: str | None
     self_check: bool
+    kind: Literal["outcome", "time"] = "outcome"
     axis_outcome: OutcomeWord
     axis_performance: PerformanceWord = "not-comparable"
     axis_assurance: AssuranceWord = "other-system"
@@ -56,3 +61,12 @@ class Verdict(Record):
     margin: str | None = None
     margin_reason: str | None = None
     needs: str | None = None
+    runs: int = Field(1, ge=1)
+    measured_runs: int | None = Field(None, ge=0)
+    mean: float | None = None
+    spread: float | None = Field(None, ge=0, description="SD of one run, in the outcome's unit")
+    interval: tuple[float, float] | None = None
+    more_runs: int | None = Field(None, ge=0, description="how many more would decide, 80 % likely")
+    performance_reason: str | None = None
+    assurance_signed: bool = False
+    rules_version: int | None = Field(None, description="of the comparability rules")

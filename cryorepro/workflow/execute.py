@@ -59,7 +59,7 @@ def _prepare_data(context: Context) -> dict[str, Any]:
         "dataset": dataset,
         "tier": tier,
         "files": content["files"],
-        **{name: prepared[name] for name in ("rows", "errata", "origin", "parameters")},
+        **{name: prepared[name] for name in ("rows", "errata", "origin", "parameters", "box_px", "pixel_size_angstrom")},
         "truth": bool(content["truth"]),
     }
     if context.history.data is None:

@@ -30,6 +30,7 @@ def run_record(directory: Path) -> dict[str, Any]:
         "fingerprint": [],
         "stages": {},
         "outcomes": {},
+        "keys": None,
         "verdicts": [],
         "elapsed_seconds": None,
         "reason": None,
@@ -61,6 +62,8 @@ def _apply(record: dict[str, Any], event: Event) -> None:
         _apply_stage(record["stages"], event.type, data)
     elif event.type == "outcome_measured":
         record["outcomes"][data["outcome"]] = data
+    elif event.type == "keys_recorded":
+        record["keys"] = data
     elif event.type == "verdict_given":
         record["verdicts"].append(data)
     elif event.type == "run_ended":

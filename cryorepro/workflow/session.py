@@ -58,6 +58,8 @@ def start_run(home: Home, catalogue: Catalogue, plan: RunPlan, command: list[str
             "threads": plan.options.threads,
             "device": plan.options.device,
             "executor": plan.options.executor,
+            "deterministic": plan.options.deterministic,
+            "cache": plan.options.cache,
             "runners": {stage.name: stage.runner for stage in plan.stages},
             "parameters": {stage.name: stage.parameters for stage in plan.stages},
             "command": command,

@@ -123,13 +123,14 @@ def test_outputs_of_an_imported_run_lie_where_the_run_had_them(
 def test_two_runs_are_only_compared_when_they_are_one_experiment(toy_bundle: Path) -> None:
     facts = read_bundle(toy_bundle).facts
     same = hold_against(facts.benchmark, facts.record, facts.record)
-    assert [row.word for row in same] == ["identical"]
+    assert [row.word for row in same.rows] == ["identical"]
+    assert (same.performance, same.assurance, same.signed) == ("inconclusive", "self-repeat", False)
     other = json.loads(json.dumps(facts.record))
     other["settings"]["data_seed"] = 99
-    assert hold_against(facts.benchmark, facts.record, other)[0].word == "not-comparable"
+    assert hold_against(facts.benchmark, facts.record, other).rows[0].word == "not-comparable"
     further = json.loads(json.dumps(facts.record))
     further["outcomes"]["total"]["value"]["value"] += 1000
-    assert hold_against(facts.benchmark, facts.record, further)[0].word == "diverged"
+    assert hold_against(facts.benchmark, facts.record, further).rows[0].word == "diverged"
     stopped = json.loads(json.dumps(facts.record))
     stopped["outcomes"] = {}
-    assert hold_against(facts.benchmark, facts.record, stopped)[0].word == "failed"
+    assert hold_against(facts.benchmark, facts.record, stopped).rows[0].word == "failed"

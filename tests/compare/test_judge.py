@@ -9,6 +9,7 @@ import pytest
 from cryorepro.compare.judge import judge, overall
 from cryorepro.model.benchmark import Benchmark
 from cryorepro.model.claim import Claim
+from cryorepro.model.outcome import Verdict
 
 CLAIM = Claim(
     id="somebody-2026",
@@ -60,12 +61,20 @@ def measured(shell: int, box: int = 360, pixel: float = 1.34) -> dict[str, dict[
     return {"resolution": {"status": "measured", "value": value, "reason": None}}
 
 
-def words(tier: str, outcomes: dict[str, dict[str, Any]]) -> list[str]:
-    return [verdict.axis_outcome for verdict in judge(benchmark(), tier, {CLAIM.id: CLAIM}, outcomes)]
+def run(tier: str, outcomes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"run": "r", "settings": {"tier": tier}, "stages": {}, "outcomes": outcomes}
+
+
+def verdicts_of(tier: str, *members: dict[str, dict[str, Any]]) -> list[Verdict]:
+    return judge(benchmark(), {CLAIM.id: CLAIM}, [run(tier, outcomes) for outcomes in members])
+
+
+def words(tier: str, *members: dict[str, dict[str, Any]]) -> list[str]:
+    return [verdict.axis_outcome for verdict in verdicts_of(tier, *members)]
 
 
 def test_a_twin_never_decides_a_published_claim() -> None:
-    verdicts = judge(benchmark(), "twin", {CLAIM.id: CLAIM}, measured(50))
+    verdicts = verdicts_of("twin", measured(50))
     assert [(v.self_check, v.axis_outcome) for v in verdicts] == [(True, "within-band-n1"), (False, "not-attempted")]
     assert verdicts[1].needs == "47 GB; cryorepro reproduce b --tier full --data PATH"
     assert verdicts[1].measured is None
@@ -83,7 +92,7 @@ def test_a_twin_never_decides_a_published_claim() -> None:
     ],
 )
 def test_a_claim_is_held_in_whole_shells_both_ways(shell: int, word: str, better: bool) -> None:
-    verdict = judge(benchmark(), "full", {CLAIM.id: CLAIM}, measured(shell))[0]
+    verdict = verdicts_of("full", measured(shell))[0]
     assert (verdict.axis_outcome, verdict.better_than_expected) == (word, better)
 
 
@@ -107,6 +116,32 @@ def test_what_was_not_measured_is_said_so() -> None:
 
 
 def test_the_run_reads_as_its_worst_required_outcome() -> None:
-    verdicts = judge(benchmark(), "twin", {CLAIM.id: CLAIM}, measured(10))
+    verdicts = verdicts_of("twin", measured(10))
     assert overall(benchmark(), verdicts) == "diverged"
-    assert overall(benchmark(), judge(benchmark(), "twin", {CLAIM.id: CLAIM}, measured(22))) == "within-band-n1"
+    assert overall(benchmark(), verdicts_of("twin", measured(22))) == "within-band-n1"
+
+
+@pytest.mark.parametrize(
+    ("shells", "word", "better"),
+    [
+        ((50, 50, 50), "equivalent", False),
+        ((50, 50), "inconclusive", False),  # two runs cannot exclude a shell and a half
+        ((48, 50, 52), "inconclusive", False),
+        ((46, 46, 46), "diverged", False),
+        ((54, 54, 54), "diverged", True),
+    ],
+)
+def test_replicates_are_held_by_their_spread(shells: tuple[int, ...], word: str, better: bool) -> None:
+    verdict = verdicts_of("full", *(measured(shell) for shell in shells))[0]
+    assert (verdict.axis_outcome, verdict.better_than_expected) == (word, better)
+    assert (verdict.runs, verdict.measured_runs) == (len(shells), len(shells))
+    assert (verdict.more_runs is not None) == (word == "inconclusive")
+
+
+def test_a_failed_replicate_is_counted_and_never_hidden() -> None:
+    verdict = verdicts_of("full", measured(50), {}, measured(50), measured(50))[0]
+    assert verdict.axis_outcome == "inconclusive"
+    assert (verdict.runs, verdict.measured_runs) == (4, 3)
+    assert "1 of 4 runs gave no value" in verdict.reason
+    assert words("full", {}, {}) == ["failed"]
+    assert verdicts_of("full", measured(46), {}, measured(46), measured(46))[0].axis_outcome == "diverged"

@@ -1,0 +1,1 @@
+"""Verdicts on three axes: outcome, performance, assurance."""
