@@ -60,8 +60,8 @@ def shell_sums(values: Volume, box_px: int) -> Curve:
     return np.asarray(sums, dtype=np.float64)
 
 
-def fsc_curve(first: Map, second: Map) -> Curve:
-    """Fourier shell correlation of two cubic maps of one size, ``[n // 2 + 1]``; 0 in empty shells.
+def check_pair(first: Map, second: Map) -> int:
+    """Return the box size of two cubic maps of one size.
 
     Raises:
         InputError: the maps are not cubes of one size or hold values that are not finite.
@@ -69,6 +69,16 @@ def fsc_curve(first: Map, second: Map) -> Curve:
     box = check_cubic(first, "first map")
     if check_cubic(second, "second map") != box:
         raise InputError(f"maps of {box} and {second.shape[0]} voxels have no common Fourier shells")
+    return box
+
+
+def fsc_curve(first: Map, second: Map) -> Curve:
+    """Fourier shell correlation of two cubic maps of one size, ``[n // 2 + 1]``; 0 in empty shells.
+
+    Raises:
+        InputError: the maps are not cubes of one size or hold values that are not finite.
+    """
+    box = check_pair(first, second)
     a = fft.rfftn(np.asarray(first, dtype=np.float64))
     b = fft.rfftn(np.asarray(second, dtype=np.float64))
     cross = shell_sums((a * b.conj()).real, box)
@@ -128,11 +138,17 @@ class MaskedFsc:
 
 
 def masked_fsc(
-    half1: Map, half2: Map, mask: Map, generator: np.random.Generator, randomise_at_fsc: float = 0.8
+    half1: Map,
+    half2: Map,
+    mask: Map,
+    generator: np.random.Generator,
+    randomise_at_fsc: float = 0.8,
+    from_shell: int | None = None,
 ) -> MaskedFsc:
     """Measure the FSC of two half maps, unmasked, masked, with randomised phases and corrected.
 
-    Phases are randomised from the first shell whose unmasked FSC is below ``randomise_at_fsc``.
+    Phases are randomised from ``from_shell`` on, or else from the first shell whose unmasked FSC is below
+    ``randomise_at_fsc``.
 
     Raises:
         InputError: maps and mask are not cubes of one size, or the unmasked curve never falls that low.
@@ -140,10 +156,12 @@ def masked_fsc(
     if half1.shape != mask.shape:
         raise InputError(f"the mask has shape {mask.shape}, the half maps {half1.shape}")
     unmasked = fsc_curve(half1, half2)
-    first = crossing(unmasked, randomise_at_fsc)
-    if not first.crossed:
-        raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
-    start = first.shell + 1
+    start = from_shell
+    if start is None:
+        first = crossing(unmasked, randomise_at_fsc)
+        if not first.crossed:
+            raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
+        start = first.shell + 1
     masked = fsc_curve(half1 * mask, half2 * mask)
     noise1, noise2 = (randomise_phases(half, start, generator) for half in (half1, half2))
     randomised = fsc_curve(noise1 * mask, noise2 * mask)

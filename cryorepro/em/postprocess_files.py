@@ -82,12 +82,14 @@ def _fsc(result: PostProcessed) -> StarBlock:
 
 def _guinier(result: PostProcessed) -> StarBlock:
     guinier = result.guinier
-    columns = {
-        "rlnResolutionSquared": guinier.inverse_square.tolist(),
-        "rlnLogAmplitudesOriginal": guinier.original.tolist(),
-        "rlnLogAmplitudesWeighted": guinier.weighted.tolist(),
-        "rlnLogAmplitudesSharpened": guinier.sharpened.tolist(),
+    curves = {
+        "Original": guinier.original,
+        "MTFCorrected": guinier.mtf_corrected,
+        "Weighted": guinier.weighted,
+        "Sharpened": guinier.sharpened,
     }
+    columns = {"rlnResolutionSquared": guinier.inverse_square.tolist()}
+    columns |= {f"rlnLogAmplitudes{step}": curve.tolist() for step, curve in curves.items() if curve is not None}
     if guinier.fit is not None:
         columns["rlnLogAmplitudesIntercept"] = [guinier.fit.intercept] * len(guinier.original)
     return make_block("guinier", columns)

@@ -132,11 +132,27 @@ class NonUniformRefinementParameters(Record):
     symmetry: Symmetry = "C1"
 
 
-class CtfRefinementParameters(Record):
-    """Beam tilt and defocus of particles against a map."""
+class LocalResolutionParameters(Record):
+    """Local resolution of two half maps in a soft window that moves over the box."""
 
-    lowest_resolution_angstrom: Angstrom | None = None
-    beam_tilt: bool | None = None
+    sampling_angstrom: Angstrom = 25.0
+    mask_radius_angstrom: Angstrom | None = Field(None, description="of the window; half the sampling if not given")
+    mask_edge_angstrom: float | None = Field(None, ge=0, le=10_000, description="the sampling if not given")
+    randomise_at_angstrom: Angstrom = 25.0
+    worst_resolution_angstrom: Angstrom = 50.0
+    bfactor_angstrom2: float = Field(0.0, ge=-5000, le=0, description="sharpening of the locally filtered map")
+
+
+class CtfRefinementParameters(Record):
+    """Defocus, astigmatism and beam tilt of particles against a map; phase shifts are left as they are."""
+
+    lowest_resolution_angstrom: Angstrom | None = Field(
+        None, description="coarser than this is not used; 30 if not given"
+    )
+    defocus: bool = Field(True, description="per particle")
+    astigmatism: bool = Field(True, description="per micrograph")
+    beam_tilt: bool | None = Field(None, description="per optics group; fitted if not given")
+    defocus_range_angstrom: Angstrom = 2000.0
 
 
 class PolishParameters(Record):
@@ -160,6 +176,7 @@ PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "initialmodel": InitialModelParameters,
     "class3d_local": Class3DLocalParameters,
     "nurefine": NonUniformRefinementParameters,
+    "localres": LocalResolutionParameters,
     "ctfrefine": CtfRefinementParameters,
     "polish": PolishParameters,
 }

@@ -89,7 +89,12 @@ class PostProcessParameters(Record):
     automatic_bfactor: bool = True
     bfactor_angstrom2: float | None = Field(None, ge=-5000, le=0)
     lowest_resolution_angstrom: Angstrom = 10.0
+    highest_resolution_angstrom: Angstrom | None = Field(None, description="of the fit; Nyquist if not given")
     randomise_at_fsc: float = Field(0.8, gt=0, lt=1)
+    randomise_from_angstrom: Angstrom | None = None
+    skip_fsc_weighting: bool = False
+    lowpass_angstrom: Angstrom | None = None
+    mtf_pixel_size_angstrom: float | None = Field(None, gt=0, le=100, description="at which input mtf was recorded")
 
     @model_validator(mode="after")
     def _one_bfactor(self) -> PostProcessParameters:

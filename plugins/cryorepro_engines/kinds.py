@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryorepro.em.formats.locres_products import inspect_locres
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, inspect_refine3d, latest_progress
@@ -71,6 +72,11 @@ def _inspect_postprocess(request: StageRequest) -> JobReport:
     return inspect_postprocess(request.output_dir, box_px=box_px, masked="mask" in request.inputs)
 
 
+def _inspect_localres(request: StageRequest) -> JobReport:
+    box_px = box_of(request.inputs["half1"])
+    return inspect_locres(request.output_dir, box_px=box_px, mask=request.inputs.get("mask"))
+
+
 def _particles(request: StageRequest) -> tuple[Path, int, int]:
     """Root of the stacks, number of particles and box of the stage's particles."""
     particles = read_particles(request.inputs["particles"], require_ctf=False)
@@ -89,4 +95,5 @@ KINDS: dict[str, Kind] = {
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
     "maskcreate": Kind(("map",), _inspect_maskcreate),
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
+    "localres": Kind(("half1", "half2"), _inspect_localres),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.mtf import read_mtf
 from cryorepro.em.formats.relion_job import JobReport
 from cryorepro.em.formats.relion_products import inspect_postprocess
 from cryorepro.model.stage import StageCommand, StageRequest
 from cryorepro.model.stages import PostProcessParameters
 from cryorepro_relion import inputs, program
-from cryorepro_relion.command import environment, number
+from cryorepro_relion.command import environment, flags, number, option
 
 
 def plan(request: StageRequest) -> StageCommand:
@@ -18,11 +19,13 @@ def plan(request: StageRequest) -> StageCommand:
         InputError: a map is missing, or the three do not have one box and pixel size.
     """
     # Without a mask RELION 3.1.3 ends with an error of its plotting after writing part of its files.
-    inputs.check_roles(request, ("half1", "half2", "mask"))
+    inputs.check_roles(request, ("half1", "half2", "mask"), ("mtf",))
     header = read_mrc_header(request.inputs["half1"])
     pixel_size = inputs.pixel_size(header)
-    for path in request.inputs.values():
-        inputs.check_map(path, header.shape[2], pixel_size, "half1")
+    if "mtf" in request.inputs:
+        read_mtf(request.inputs["mtf"])
+    for role in ("half1", "half2", "mask"):
+        inputs.check_map(request.inputs[role], header.shape[2], pixel_size, "half1")
     argv = [program.POSTPROCESS, *_options(request, pixel_size)]
     return StageCommand(argv=argv, environment=environment(1), cwd=request.output_dir)
 
@@ -35,8 +38,10 @@ def inspect(request: StageRequest) -> JobReport:
 
 def _options(request: StageRequest, pixel_size_angstrom: float) -> list[str]:
     p = PostProcessParameters.model_validate(request.parameters)
+    mtf = request.inputs.get("mtf")
     # A B-factor given by hand needs no fit, so the range of the fit is not said.
     sharpening = ["--auto_bfac", "--autob_lowres", number(p.lowest_resolution_angstrom)]
+    sharpening += option("--autob_highres", p.highest_resolution_angstrom)
     if p.bfactor_angstrom2 is not None:
         sharpening = ["--adhoc_bfac", number(p.bfactor_angstrom2)]
     return [
@@ -46,6 +51,11 @@ def _options(request: StageRequest, pixel_size_angstrom: float) -> list[str]:
         *("--o", str(request.output_dir.absolute() / "postprocess")),
         *("--angpix", number(pixel_size_angstrom)),
         *sharpening,
+        *flags(skip_fsc_weighting=p.skip_fsc_weighting),
+        *option("--low_pass", p.lowpass_angstrom),
+        *(("--mtf", str(mtf.absolute())) if mtf else ()),
+        *option("--mtf_angpix", p.mtf_pixel_size_angstrom),
         *("--randomize_at_fsc", number(p.randomise_at_fsc)),
+        *option("--randomize_at_A", p.randomise_from_angstrom),
         *("--random_seed", str(request.seed)),
     ]

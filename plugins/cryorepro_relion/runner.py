@@ -13,13 +13,14 @@ from cryorepro.em.formats.stack_links import link_stacks
 from cryorepro.em.formats.star import read_star_text
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
 from cryorepro.model.stages import Class3DParameters
-from cryorepro_relion import class3d, inputs, maskcreate, postprocess, program, refine3d
+from cryorepro_relion import class3d, inputs, localres, maskcreate, postprocess, program, refine3d
 
 STAGES: Mapping[str, ModuleType] = {
     "class3d": class3d,
     "refine3d": refine3d,
     "maskcreate": maskcreate,
     "postprocess": postprocess,
+    "localres": localres,
 }
 REFINEMENTS = ("class3d", "refine3d")
 MAX_WARNINGS, MAX_NOTE_CHARACTERS = 8, 300

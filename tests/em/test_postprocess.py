@@ -14,17 +14,19 @@ import pytest
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.maskcreate import spherical_mask
-from cryorepro.em.postprocess import PostProcessed, fit_guinier, postprocess, sharpen
+from cryorepro.em.postprocess import PostProcessed, postprocess
 from cryorepro.em.postprocess_files import write_fsc_xml, write_postprocess_star
+from cryorepro.em.sharpening import Sharpening, fit_guinier, sharpen
 from tests.em.halves import PIXEL, half_maps, save
 
 MASK = spherical_mask(48, 15.0, 5.0).astype(np.float32)
+FIT = Sharpening(lowest_resolution_angstrom=20.0)
 CORRECTED = "FourierShellCorrelationCorrected"
 
 
 @pytest.fixture(scope="module")
 def ours() -> PostProcessed:
-    return postprocess(*half_maps(), MASK, PIXEL, np.random.default_rng(1), lowest_resolution_angstrom=20.0)
+    return postprocess(*half_maps(), MASK, PIXEL, np.random.default_rng(1), FIT)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,9 @@ def test_the_corrected_curve_differs_from_relions_by_its_random_phases_only(ours
     relion = _column(theirs / "postprocess.star", "fsc", CORRECTED)
     start = ours.fsc.randomised_from_shell
     np.testing.assert_allclose(ours.fsc.corrected[1 : start + 2], relion[1 : start + 2], atol=1e-4)
-    repeats = [postprocess(*half_maps(), MASK, PIXEL, np.random.default_rng(seed), 0.0) for seed in range(5)]
+    repeats = [
+        postprocess(*half_maps(), MASK, PIXEL, np.random.default_rng(seed), Sharpening(0.0)) for seed in range(5)
+    ]
     spread = np.std([repeat.fsc.corrected for repeat in repeats], axis=0)
     assert (np.abs(ours.fsc.corrected - relion)[1:] < 6.0 * spread[1:] + 0.01).all()
 
@@ -76,7 +80,7 @@ def test_given_relions_curve_the_sharpened_map_and_b_factor_are_relions(theirs: 
     star = theirs / "postprocess.star"
     first, second = half_maps()
     curve = _column(star, "fsc", CORRECTED)
-    sharpened, guinier, bfactor = sharpen(0.5 * (first + second), curve, PIXEL, None, 20.0)
+    sharpened, guinier, bfactor = sharpen(0.5 * (first + second), curve, PIXEL, FIT)
     general = gemmi.cif.read(str(star)).find_block("general")
     assert bfactor == pytest.approx(float(general.find_value("_rlnBfactorUsedForSharpening")), rel=1e-3)
     assert guinier.fit is not None
@@ -98,8 +102,8 @@ def test_a_b_factor_put_into_a_map_is_found() -> None:
 
 def test_a_given_b_factor_is_applied_and_no_fit_made() -> None:
     first, second = half_maps()
-    result = postprocess(first, second, MASK, PIXEL, np.random.default_rng(1), bfactor_angstrom2=-200.0)
-    plain = postprocess(first, second, MASK, PIXEL, np.random.default_rng(1), bfactor_angstrom2=0.0)
+    result = postprocess(first, second, MASK, PIXEL, np.random.default_rng(1), Sharpening(-200.0))
+    plain = postprocess(first, second, MASK, PIXEL, np.random.default_rng(1), Sharpening(0.0))
     assert result.bfactor_angstrom2 == -200.0 and result.guinier.fit is None
     shell = 10
     gain = result.guinier.sharpened[shell] - plain.guinier.sharpened[shell]
@@ -140,7 +144,7 @@ def test_bad_masks_and_too_few_shells_are_refused() -> None:
 
 def test_without_a_mask_the_unmasked_curve_decides(tmp_path: Path) -> None:
     first, second = half_maps()
-    result = postprocess(first, second, None, PIXEL, np.random.default_rng(1), bfactor_angstrom2=0.0)
+    result = postprocess(first, second, None, PIXEL, np.random.default_rng(1), Sharpening(0.0))
     np.testing.assert_array_equal(result.fsc.corrected, result.fsc.unmasked)
     write_postprocess_star(tmp_path / "postprocess.star", result, "a.mrc", "b.mrc", None)
     general = gemmi.cif.read(str(tmp_path / "postprocess.star")).find_block("general")
@@ -152,4 +156,4 @@ def test_halves_that_do_not_correlate_are_refused() -> None:
     generator = np.random.default_rng(9)
     first, second = generator.normal(size=(2, 24, 24, 24))
     with pytest.raises(InputError, match="do not correlate"):
-        postprocess(first, np.roll(-first, 1) + second, None, PIXEL, generator, bfactor_angstrom2=0.0)
+        postprocess(first, np.roll(-first, 1) + second, None, PIXEL, generator, Sharpening(0.0))

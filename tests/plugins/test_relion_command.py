@@ -36,6 +36,8 @@ OTHER = {
     "strict_highres_angstrom": 15, "padding": 1, "pool": 5, "low_resol_join_halves_angstrom": 50,
     "maximum_iterations": 9, "mpi_ranks": 5, "threshold": 0.3, "lowpass_angstrom": 20, "extend_px": 1,
     "soft_edge_px": 4, "lowest_resolution_angstrom": 30, "randomise_at_fsc": 0.7,
+    "highest_resolution_angstrom": 13, "randomise_from_angstrom": 25, "skip_fsc_weighting": True,
+    "mtf_pixel_size_angstrom": 1.5,
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from cryorepro.em.maskcreate import spherical_mask
 from cryorepro.em.model_symmetry import orient_to_symmetry
 from cryorepro.em.postprocess import postprocess
 from cryorepro.em.postprocess_files import write_postprocess_star
+from cryorepro.em.sharpening import Sharpening
 from cryorepro.model.dataset import PreparedData
 from cryorepro.plugins.interfaces import MetricContext
 from tests.em.halves import BOX, PIXEL, half_maps
@@ -58,7 +59,7 @@ def test_half_maps_give_the_shell_of_their_curve(tmp_path: Path) -> None:
 
 def test_post_processing_is_believed_only_with_its_curve(tmp_path: Path) -> None:
     mask = spherical_mask(BOX, 15.0, 5.0)
-    result = postprocess(*half_maps(), mask, PIXEL, np.random.default_rng(1), 0.0)
+    result = postprocess(*half_maps(), mask, PIXEL, np.random.default_rng(1), Sharpening(0.0))
     star = tmp_path / "postprocess.star"
     write_postprocess_star(star, result, "a.mrc", "b.mrc", "m.mrc")
     value = PostprocessResolution().measure(_context(tmp_path, {"star": star}))
