@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cryorepro.model.base import Record
+from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
 
 BoxPx = Annotated[int, Field(ge=8, le=4096)]
@@ -110,14 +111,6 @@ class ClassSelectionParameters(Record):
 
     published_as_interactive: bool = False
     keep: Literal["largest", "by-hand"] | None = None
-
-
-class InitialModelParameters(Record):
-    """A first map without a reference."""
-
-    number_of_classes: int | None = Field(None, ge=1, le=100)
-    symmetry: Symmetry | None = None
-    particle_diameter_angstrom: Angstrom | None = None
 
 
 class Class3DLocalParameters(Class3DParameters):

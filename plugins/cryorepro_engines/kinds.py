@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
 from cryorepro.em.formats.locres_products import inspect_locres
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, inspect_refine3d, latest_progress
 from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
 from cryorepro.em.formats.stack_links import find_root, link_stacks
+from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
 
@@ -63,6 +65,27 @@ def _inspect_refine3d(request: StageRequest) -> JobReport:
     return report
 
 
+def _initialmodel_progress(request: StageRequest) -> Progress | None:
+    parameters = InitialModelParameters.model_validate(request.parameters)
+    found = latest_progress(request.output_dir, parameters.number_of_classes or 1)
+    return found and Progress(iteration=found[0], of=parameters.iterations, resolution_angstrom=found[1])
+
+
+def _inspect_initialmodel(request: StageRequest) -> JobReport:
+    parameters = InitialModelParameters.model_validate(request.parameters)
+    root, rows, box_px = _particles(request)
+    report = inspect_initial_model(
+        request.output_dir,
+        number_of_iterations=parameters.iterations,
+        number_of_classes=parameters.number_of_classes or 1,
+        rows=rows,
+        box_px=box_px,
+        final_map=FINAL_MAP,
+    )
+    link_stacks(request.output_dir / report.outputs["particles"], root)
+    return report
+
+
 def _inspect_maskcreate(request: StageRequest) -> JobReport:
     return inspect_maskcreate(request.output_dir, box_px=box_of(request.inputs["map"]))
 
@@ -93,6 +116,7 @@ KINDS: dict[str, Kind] = {
     "class3d": Kind(("particles", "reference"), _inspect_class3d, _class3d_progress),
     # a refinement from given poses reconstructs its own reference
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
+    "initialmodel": Kind(("particles",), _inspect_initialmodel, _initialmodel_progress),
     "maskcreate": Kind(("map",), _inspect_maskcreate),
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
     "localres": Kind(("half1", "half2"), _inspect_localres),

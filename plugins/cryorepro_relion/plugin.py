@@ -21,6 +21,6 @@ def cryorepro_runners() -> Iterable[Runner]:
             "the installed RELION (3.1), driven by its own command lines",
             "cryorepro_relion.runner:RelionRunner",
             requires=Requirements(executables=EXECUTABLES),
-            stages=("class3d", "refine3d", "maskcreate", "postprocess", "localres"),
+            stages=("class3d", "refine3d", "initialmodel", "maskcreate", "postprocess", "localres"),
         )
     ]

@@ -11,18 +11,20 @@ from cryorepro.em.formats.relion_job import IncompleteJob, JobReport, latest_pro
 from cryorepro.em.formats.relion_model import comparable_command, recorded_command
 from cryorepro.em.formats.stack_links import link_stacks
 from cryorepro.em.formats.star import read_star_text
+from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
 from cryorepro.model.stages import Class3DParameters
-from cryorepro_relion import class3d, inputs, localres, maskcreate, postprocess, program, refine3d
+from cryorepro_relion import class3d, initialmodel, inputs, localres, maskcreate, postprocess, program, refine3d
 
 STAGES: Mapping[str, ModuleType] = {
     "class3d": class3d,
     "refine3d": refine3d,
+    "initialmodel": initialmodel,
     "maskcreate": maskcreate,
     "postprocess": postprocess,
     "localres": localres,
 }
-REFINEMENTS = ("class3d", "refine3d")
+REFINEMENTS = ("class3d", "refine3d", "initialmodel")
 MAX_WARNINGS, MAX_NOTE_CHARACTERS = 8, 300
 INVALID_OPTION = "is not a valid RELION argument"
 
@@ -49,6 +51,9 @@ class RelionRunner:
         if request.kind == "class3d":
             parameters = Class3DParameters.model_validate(request.parameters)
             classes, total = parameters.number_of_classes, parameters.iterations
+        if request.kind == "initialmodel":
+            initial = InitialModelParameters.model_validate(request.parameters)
+            classes, total = initial.number_of_classes or 1, initial.iterations
         found = latest_progress(request.output_dir, classes, split_halves=request.kind == "refine3d")
         return found and Progress(iteration=found[0], of=total, resolution_angstrom=found[1])
 

@@ -25,6 +25,7 @@ Files, by the names of a RELION job, in ``request.output_dir``:
 - refine3d: ``run_itNNN_{data,optimiser,sampling}.star``, ``run_itNNN_half{1,2}_{model.star,class001.mrc}``;
   at the end ``run_data.star``, ``run_model.star``, ``run_class001.mrc`` and
   ``run_half{1,2}_class001_unfil.mrc``.
+- initialmodel: as class3d, every so many iterations, and ``initial_model.mrc`` at the end.
 - maskcreate: ``mask.mrc``. postprocess: ``postprocess.{mrc,star}``, ``postprocess_masked.mrc``,
   ``postprocess_fsc.xml``.
 

@@ -1,0 +1,186 @@
+"""A map from particles alone: stochastic gradient ascent of the likelihood from randomly oriented particles.
+
+Punjani et al. 2017 (Nature Methods 14, 290) introduced mini-batch gradients to cryo-EM; the three phases, the growing
+batches and the momentum are those of RELION 3.1. The gradient is preconditioned by the running curvature of
+each shell, so that one step size suits every shell, class and grey scale. All randomness derives from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cryorepro.em.class3d_state import Class3DState
+from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.expectation import Expectation, expectation
+from cryorepro.em.fourier import half_plane
+from cryorepro.em.imageset import ImageSet
+from cryorepro.em.initial_model_gradient import batch_gradient, preconditioned, running_curvature, shell_weight
+from cryorepro.em.initial_model_schedule import Step, dealt_classes, mini_batch, step_at
+from cryorepro.em.initial_model_state import InitialModelSettings, InitialModelState
+from cryorepro.em.masks import soft_circle, soft_sphere
+from cryorepro.em.maximisation import updated_directions, updated_noise, updated_offset_sigma_px
+from cryorepro.em.preparation import Preparation
+from cryorepro.em.projection import Projector
+from cryorepro.em.reconstruction import reference_power, symmetrise
+from cryorepro.em.sampling import Sampling, make_sampling
+from cryorepro.em.streams import random_stream
+from cryorepro.em.symmetry import symmetry_matrices
+
+# Fixed, so that sums have the same bits on any number of workers; small, so that a mini-batch keeps several busy.
+_CHUNK = 32
+_FIRST_SHELL_WITH_PRIOR = 5
+_NO_SIGNAL = 1e-20
+
+
+@dataclass(frozen=True)
+class InitialModelJob:
+    """The particles, what is asked for, the seed and the number of workers."""
+
+    images: ImageSet
+    settings: InitialModelSettings
+    seed: int
+    workers: int = 1
+
+    @property
+    def mask_radius_px(self) -> float:
+        """Radius of the particle mask in pixels."""
+        return self.settings.particle_diameter_angstrom / 2.0 / self.images.pixel_size_angstrom
+
+    def shell(self, resolution_angstrom: float) -> int:
+        """Fourier shell of a resolution, within the box."""
+        extent = self.images.box_px * self.images.pixel_size_angstrom
+        return max(1, min(round(extent / resolution_angstrom), self.images.box_px // 2 - 1))
+
+
+def climb(job: InitialModelJob, state: InitialModelState) -> Iterator[InitialModelState]:
+    """Yield the state after every remaining iteration; ``state`` is the start or any saved iteration."""
+    while state.iteration < job.settings.iterations:
+        state = iterate(job, state)
+        yield state
+
+
+def iterate(job: InitialModelJob, state: InitialModelState) -> InitialModelState:
+    """One mini-batch: expectation, gradient, step, constraints, and the running means."""
+    number = state.iteration + 1
+    step = step_at(job.settings, number)
+    if step.classes > 1 and step_at(job.settings, number - 1).classes == 1:
+        state = _parted(state)
+    index = mini_batch(job.settings, number, len(job.images), job.seed)
+    radius = job.shell(step.resolution_angstrom)
+    projectors = tuple(Projector(v, radius, job.settings.padding) for v in state.model.volumes[: step.classes])
+    model = _estep_model(job, state.model, projectors, step, number)
+    sums = expectation(job.images, state.model.poses, model, job.workers, index, _CHUNK)
+    tau2 = torch.stack([reference_power(p.grid, job.images.box_px, radius, job.settings.padding) for p in projectors])
+    moved = _moved(job, state, sums, tau2, radius, int(index.shape[0]))
+    return replace(moved, model=_updated(job, moved.model, sums, index, radius, tau2, step))
+
+
+def _parted(state: InitialModelState) -> InitialModelState:
+    """Every class takes the map of the first phase, and its velocity."""
+    classes = state.velocity.shape[0]
+    return InitialModelState(
+        replace(state.model, volumes=state.model.volumes[:1].repeat(classes, 1, 1, 1)),
+        state.velocity[:1].repeat(classes, 1, 1, 1),
+        state.curvature[:1].repeat(classes, 1) / classes,
+    )
+
+
+def _sampling(job: InitialModelJob, number: int) -> Sampling:
+    settings = job.settings
+    draw = float(random_stream(job.seed, f"perturbation/{number}").random())
+    return make_sampling(
+        settings.healpix_order, settings.oversampling, settings.offset_range_px, settings.offset_step_px,
+        settings.perturbation * (2.0 * draw - 1.0), _symmetry(settings),
+    )  # fmt: skip
+
+
+def _symmetry(settings: InitialModelSettings) -> Tensor:
+    return torch.from_numpy(symmetry_matrices(settings.running_symmetry))
+
+
+def _estep_model(
+    job: InitialModelJob, state: Class3DState, projectors: tuple[Projector, ...], step: Step, number: int
+) -> EstepModel:
+    settings, images = job.settings, job.images
+    radius = projectors[0].max_radius
+    sampling = _sampling(job, number)
+    uniform = 1.0 / (step.classes * sampling.pixels.shape[0])
+    return EstepModel(
+        projectors=projectors,
+        sampling=sampling,
+        preparation=Preparation(
+            plane=half_plane(images.box_px, radius),
+            mask=soft_circle(images.box_px, job.mask_radius_px),
+            sigma2=state.sigma2,
+            correct_ctf=settings.ctf,
+            fill_seed=None if settings.zero_mask else job.seed,
+        ),
+        coarse_shell=radius,
+        # which classes and directions are frequent is not known yet: what happens to be found first must not win
+        log_prior=torch.full((step.classes, sampling.pixels.shape[0]), uniform, dtype=torch.float64).log(),
+        offset_sigma_px=state.offset_sigma_angstrom / images.pixel_size_angstrom,
+        scale=state.scale,
+        score_with_ctf=settings.ctf,
+        adaptive_fraction=settings.adaptive_fraction,
+        only_class=dealt_classes(settings, len(images), job.seed) if step.dealt else None,
+    )
+
+
+def _moved(
+    job: InitialModelJob, state: InitialModelState, sums: Expectation, tau2: Tensor, radius: int, members: int
+) -> InitialModelState:
+    """Maps, velocities and curvatures after the step of this mini-batch."""
+    settings, box = job.settings, job.images.box_px
+    volumes, velocity, curvature = state.model.volumes.clone(), state.velocity.clone(), state.curvature.clone()
+    share = members / len(job.images)
+    sphere = soft_sphere(box, job.mask_radius_px)
+    for k, grid in enumerate(sums.grids):
+        data = symmetrise(grid, _symmetry(settings)) if settings.symmetrise_during else grid
+        prior = share * _prior(tau2[k], settings)
+        gradient = batch_gradient(data, volumes[k], prior, radius, settings.padding)
+        seen = shell_weight(gradient.weight, box, radius, settings.padding)
+        curvature[k] = running_curvature(curvature[k], seen, settings.momentum)
+        newton = preconditioned(gradient, curvature[k], prior, radius, box, settings.padding)
+        velocity[k] = settings.momentum * velocity[k] + (1.0 - settings.momentum) * newton.float()
+        volume = (volumes[k] + settings.step_size * velocity[k]) * sphere
+        volumes[k] = volume.clamp(min=0.0) if settings.positivity else volume
+    return InitialModelState(replace(state.model, volumes=volumes), velocity, curvature)
+
+
+def _prior(tau2: Tensor, settings: InitialModelSettings) -> Tensor:
+    """Curvature ``[n / 2 + 1]`` of the prior; none on the first shells, nor where the map has no power yet."""
+    curvature = 1.0 / (settings.padding**3 * settings.tau2_fudge * tau2.clamp(min=_NO_SIGNAL))
+    shells = torch.arange(tau2.shape[0])
+    return torch.where((shells >= _FIRST_SHELL_WITH_PRIOR) & (tau2 > _NO_SIGNAL), curvature, 0.0)
+
+
+def _updated(
+    job: InitialModelJob, state: Class3DState, sums: Expectation, index: Tensor, radius: int, tau2: Tensor, step: Step
+) -> Class3DState:
+    """Poses of the batch's particles, and running means of noise, offsets and class shares."""
+    settings, images = job.settings, job.images
+    keep = settings.momentum
+    noise = updated_noise(sums, state.sigma2, images.box_px)
+    sigma = updated_offset_sigma_px(sums) * images.pixel_size_angstrom
+    shares = torch.zeros_like(state.direction_prior)
+    shares[: step.classes] = updated_directions(sums)
+    poses = replace(sums.poses, norm=torch.ones_like(sums.poses.norm))
+    spectra = torch.zeros_like(state.tau2)
+    spectra[: step.classes] = tau2
+    return replace(
+        state,
+        iteration=state.iteration + 1,
+        poses=state.poses.updated(index, poses),
+        sigma2=keep * state.sigma2 + (1.0 - keep) * noise,
+        direction_prior=keep * state.direction_prior + (1.0 - keep) * shares,
+        tau2=spectra,
+        offset_sigma_angstrom=keep * state.offset_sigma_angstrom + (1.0 - keep) * sigma,
+        resolution_shell=radius,
+        image_radius=radius,
+        log_likelihood=float(poses.log_likelihood.sum()) * len(images) / index.shape[0],
+        average_pmax=float(poses.max_probability.mean()),
+    )
