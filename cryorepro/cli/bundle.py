@@ -140,14 +140,14 @@ def _changes(context: typer.Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
     }
-    for name in ("tier", "setting", "data_seed", "dry_run"):
+    for name in ("tier", "setting", "data_seed", "dry_run", "seeds", "replicates"):
         if name in given:
             option = "--set" if name == "setting" else f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: a bundle says itself what was run; this option would make it another run")
     changes: dict[str, Any] = {"threads": len(os.sched_getaffinity(0))}
     changes |= {name: given[name] for name in _FREE if name in given}
     if "runner" in given:
-        changes["runners"] = parse_runners(given["runner"])
+        changes["runners"] = parse_runners(",".join(given["runner"]))
     if "data" in given:
         if not given["data"].exists():
             raise InputError(f"--data {given['data']}: no such file or directory")

@@ -32,9 +32,15 @@ def list_command(
 def runs_command(
     benchmark: Annotated[str | None, typer.Option(help="Only runs of this benchmark.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1)] = 50,
+    sets: Annotated[bool, typer.Option("--sets", help="The sets of replicates instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """The runs in the store, newest first."""
+    if sets:
+        from cryorepro.cli.sets import list_sets
+
+        list_sets(as_json)
+        return
     from cryorepro.cli.tables import print_runs
     from cryorepro.store.home import Home
     from cryorepro.store.ingest import open_for_reading
@@ -53,7 +59,12 @@ def show_command(
     as_json: Json = False,
     dataset: Annotated[bool, typer.Option(help="The dataset, where a benchmark has the same name.")] = False,
 ) -> None:
-    """A benchmark, a dataset, or a run: stages, timings, outcomes, verdicts."""
+    """A benchmark, a dataset, or a run: stages, timings, outcomes, verdicts; or a set of runs (set-…)."""
+    if name.startswith("set-"):
+        from cryorepro.cli.sets import show_set
+
+        show_set(name, as_json)
+        return
     from cryorepro.cli.dataset import print_dataset
     from cryorepro.cli.tables import print_benchmark, print_run
     from cryorepro.compare.reproduce import find_spec
@@ -99,10 +110,13 @@ def compare_command(
 def run_or_bundle_record(name: str) -> dict[str, Any]:
     """The record of a run, of an imported run (``imported/RUN``), or of a bundle (``paper.zip``)."""
     if name.endswith(".zip"):
+        from cryorepro.bundle.against import bundle_origin
         from cryorepro.bundle.verify import verified_bundle
+        from cryorepro.store.home import Home
 
         bundle = verified_bundle(Path(name))
-        return {**bundle.facts.record, "verdict": bundle.facts.verdict, "origin": {"origin": "bundle"}}
+        origin = bundle_origin(bundle, Home.locate())
+        return {**bundle.facts.record, "verdict": bundle.facts.verdict, "origin": origin}
     if name.startswith("imported/"):
         from cryorepro.bundle.imported import imported_record
         from cryorepro.store.home import Home

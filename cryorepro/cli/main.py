@@ -15,6 +15,7 @@ from cryorepro.cli.cite import cite_command
 from cryorepro.cli.claims import claims_app
 from cryorepro.cli.data import data_app
 from cryorepro.cli.database import db_app
+from cryorepro.cli.explain import explain_diff_command
 from cryorepro.cli.fetch import fetch_command
 from cryorepro.cli.look import compare_command, list_command, runs_command, show_command
 from cryorepro.cli.machine import fingerprint_app
@@ -43,6 +44,7 @@ app.command("list")(list_command)
 app.command("show")(show_command)
 app.command("runs")(runs_command)
 app.command("compare")(compare_command)
+app.command("explain-diff")(explain_diff_command)
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("import")(import_command)

@@ -31,6 +31,11 @@ def sentence(kind: str, content: dict[str, Any], eta: str = "") -> str | None:
     if kind in ("run_started", "run_resumed"):
         verb = "run" if kind == "run_started" else "resuming"
         return f"{verb} {content['run']}: {content['benchmark']}, tier {content['tier']}"
+    if kind == "set_started":
+        return f"set {content['set']}"
+    if kind == "member_started":
+        runner = f" with {content['runner']}" if content["runner"] else ""
+        return f"run     {content['position']} of {content['of']}: seed {content['seed']}{runner}"
     if kind == "preparing_data":
         return f"data    {content['dataset']} ({content['tier']}) …"
     if kind == "data_prepared":

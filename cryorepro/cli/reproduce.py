@@ -13,21 +13,33 @@ from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
     from cryorepro.cli.progress import Listener
+    from cryorepro.model.outcome import OutcomeWord
     from cryorepro.plugins.catalogue import Catalogue
     from cryorepro.store.home import Home
     from cryorepro.workflow.plan import RunPlan
 
 Seed = Annotated[int, typer.Option(help="Seed of the run; every random draw derives from it.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Require = Annotated[
+    str | None,
+    typer.Option(help="Exit code 0 only from this level on: identical, numerical, equivalent, within-band-n1."),
+]
 
 
 def reproduce_command(
     context: typer.Context,
     benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, a YAML file, or a bundle (.zip).")],
     tier: Annotated[str | None, typer.Option(help="twin, subset or full; default as the benchmark says.")] = None,
-    runner: Annotated[str | None, typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…")] = None,
+    runner: Annotated[
+        list[str] | None,
+        typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…; given again, each is run and they are compared."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="A local copy of the data.")] = None,
     seed: Seed = 1,
+    seeds: Annotated[str | None, typer.Option(help="1,2,3: one run for each seed, judged as a set.")] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="So many runs, with seeds from --seed on, judged as a set.", min=1)
+    ] = None,
     data_seed: Annotated[int, typer.Option(help="Seed of a twin, or of the rows of a subset.", min=0)] = 1,
     threads: Annotated[int | None, typer.Option(help="Worker processes or threads.", min=1)] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -38,15 +50,22 @@ def reproduce_command(
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
     deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
     cache: Annotated[str, typer.Option(help="any, or cold: inputs leave the page cache before each stage.")] = "any",
+    require: Require = None,
     dry_run: Annotated[bool, typer.Option(help="Show the exact commands and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a benchmark here, to a verdict."""
+    """Run a benchmark here, to a verdict.
+
+    Exit codes: 0 within the declared margins (with --require, at or above that level), 2 unusable input, 3 diverged,
+    4 inconclusive, 5 not comparable, 6 failed, 7 unverifiable, 130 interrupted.
+    """
     if benchmark.endswith(".zip"):
         from cryorepro.cli.bundle import reproduce_from_bundle
 
         reproduce_from_bundle(Path(benchmark), context, as_json)
+    from cryorepro.compare.ensemble.plan import members, parse_seeds
     from cryorepro.compare.reproduce import find_spec, require_runners
+    from cryorepro.compare.verdict.words import parse_level
     from cryorepro.model.benchmark import Benchmark
     from cryorepro.model.strict_yaml import load_record
     from cryorepro.plugins.loader import load_catalogue
@@ -61,12 +80,14 @@ def reproduce_command(
     if data is not None and not data.exists():
         raise InputError(f"--data {data}: no such file or directory")
     stages, data_parameters = parse_settings(setting or [])
+    level = parse_level(require)
+    chosen = members(runner or [""], parse_seeds(seeds, replicates, seed))
     options = RunOptions(
         tier=chosen_tier,
-        runners=parse_runners(runner),
+        runners=parse_runners(chosen[0].runner),
         overrides=stages,
         data_parameters=data_parameters,
-        seed=seed,
+        seed=chosen[0].seed,
         data_seed=data_seed,
         threads=threads or len(os.sched_getaffinity(0)),
         device=device,
@@ -79,8 +100,12 @@ def reproduce_command(
     require_runners(catalogue, plan)
     if dry_run:
         _show(catalogue, plan)
+    elif len(chosen) > 1:
+        from cryorepro.cli.sets import start_and_finish
+
+        start_and_finish(catalogue, spec, plan, chosen, level, as_json)
     else:
-        _start(catalogue, plan, as_json)
+        _start(catalogue, plan, level, as_json)
 
 
 def _show(catalogue: Catalogue, plan: RunPlan) -> None:
@@ -91,7 +116,7 @@ def _show(catalogue: Catalogue, plan: RunPlan) -> None:
         typer.echo(f"# {stage}\n{command}")
 
 
-def _start(catalogue: Catalogue, plan: RunPlan, as_json: bool) -> None:
+def _start(catalogue: Catalogue, plan: RunPlan, level: OutcomeWord | None, as_json: bool) -> None:
     from cryorepro.compare.reproduce import attempt
     from cryorepro.store.home import Home
     from cryorepro.workflow.session import start_run
@@ -100,14 +125,22 @@ def _start(catalogue: Catalogue, plan: RunPlan, as_json: bool) -> None:
     directory = start_run(home, catalogue, plan, sys.argv[1:])
     listener = _listener(as_json)
     listener("run_started", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
-    _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
+    _finish(attempt(home, catalogue, directory, plan, listener, level), home, as_json)
 
 
 def resume_command(
-    run: Annotated[str, typer.Argument(help="A run's identifier, its beginning, or 'latest'.")] = "latest",
+    run: Annotated[str, typer.Argument(help="A run's identifier, its beginning, or 'latest'; or a set's.")] = "latest",
+    require: Require = None,
     as_json: Json = False,
 ) -> None:
-    """Take an interrupted or killed run up again, to its verdict."""
+    """Take an interrupted or killed run, or set of runs, up again, to its verdict."""
+    from cryorepro.compare.verdict.words import parse_level
+
+    level = parse_level(require)
+    if run.startswith("set-"):
+        from cryorepro.cli.sets import resume_and_finish
+
+        resume_and_finish(run, level, as_json)
     from cryorepro.compare.reproduce import attempt
     from cryorepro.plugins.loader import load_catalogue
     from cryorepro.store.home import Home
@@ -119,7 +152,7 @@ def resume_command(
     plan = load_plan(catalogue, directory)
     listener = _listener(as_json)
     listener("run_resumed", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
-    _finish(attempt(home, catalogue, directory, plan, listener), home, as_json)
+    _finish(attempt(home, catalogue, directory, plan, listener, level), home, as_json)
 
 
 def _cache(word: str) -> Literal["any", "cold"]:

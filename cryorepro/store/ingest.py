@@ -18,6 +18,7 @@ from cryorepro.store.index import DamagedIndexError, Index
 from cryorepro.store.projection import Rows, project, unverifiable
 from cryorepro.store.schema import TABLES
 from cryorepro.store.seal import read_run
+from cryorepro.store.sets import ingest_sets
 
 PROJECTION_VERSION = 1
 """Raised when the meaning of events changes; every journal is then read again."""
@@ -47,6 +48,7 @@ def ingest(index: Index, run_uids: Iterable[str] | None = None) -> IngestReport:
     for run_uid in wanted:
         (read if ingest_run(index, run_uid) else unchanged).append(run_uid)
     removed = _remove_missing(index) if run_uids is None else []
+    ingest_sets(index)
     return IngestReport(tuple(read), tuple(unchanged), tuple(removed), _unverifiable_runs(index))
 
 
@@ -105,9 +107,11 @@ def _rebuild_in_place(home: Home) -> IngestReport:
             raise DamagedIndexError(f"the index {home.index} is damaged: {damage}")
         with index.transaction() as db:
             db.execute("DELETE FROM runs")
+            db.execute("DELETE FROM sets")
             run_uids = home.run_uids()
             for run_uid in run_uids:
                 _fold(index, home.runs / run_uid, _stamp(home.runs / run_uid))
+        ingest_sets(index)
         return IngestReport(tuple(run_uids), (), (), _unverifiable_runs(index))
 
 

@@ -9,6 +9,7 @@ from sqlite_utils import Database, Migrations
 
 from cryorepro.store.errors import StoreError
 from cryorepro.store.schema import APPLICATION_ID, create_statements
+from cryorepro.store.sets_schema import set_statements
 
 Step = Callable[[Database], None]
 MIGRATION_SET = "cryorepro.store"
@@ -20,7 +21,13 @@ def m001_initial(db: Database) -> None:
         db.execute(statement)
 
 
-STEPS: tuple[Step, ...] = (m001_initial,)
+def m002_sets(db: Database) -> None:
+    """Sets of runs."""
+    for statement in set_statements():
+        db.execute(statement)
+
+
+STEPS: tuple[Step, ...] = (m001_initial, m002_sets)
 """In order, for ever: a released step is never edited. Its position is the schema version it leads to."""
 
 

@@ -21,6 +21,7 @@ from cryorepro.store.journal import Journal
 SEAL = "seal.json"
 SEAL_FORMAT = 1
 MAX_SEAL_BYTES = 1024 * 1024
+_ENDS = ("run_ended", "set_ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ def verify_run(directory: Path) -> Verification:
         last: Event | None = None
         for event in iter_events(directory):
             hashes.append(event.sha256)
-            head_seq, last = event.seq, event if event.type == "run_ended" else last
+            head_seq, last = event.seq, event if event.type in _ENDS else last
         _check_seals(directory, hashes, "" if last is None else str(last.data.get("status", "")))
     except StoreError as error:
         return Verification(False, sealed, False, head_seq, str(error))
@@ -178,5 +179,5 @@ def _hash_prefix(path: Path, size_bytes: int) -> tuple[str, bool]:
 
 
 def _final_status(events: list[Event]) -> str:
-    ends = [event for event in events if event.type == "run_ended"]
+    ends = [event for event in events if event.type in _ENDS]
     return str(ends[-1].data.get("status", "")) if ends else ""

@@ -58,7 +58,8 @@ def test_every_table_is_strict_and_refers_to_its_run(home: Home) -> None:
 def test_the_step_taken_is_recorded(home: Home) -> None:
     with Index.open(home) as index:
         rows = index.query("SELECT migration_set, name FROM _sqlite_migrations ORDER BY id")
-    assert [(row["migration_set"], row["name"]) for row in rows] == [("cryorepro.store", "m001_initial")]
+    names = [(row["migration_set"], row["name"]) for row in rows]
+    assert names == [("cryorepro.store", "m001_initial"), ("cryorepro.store", "m002_sets")]
 
 
 def m002_example(db: Database) -> None:
@@ -90,7 +91,7 @@ def test_an_index_of_a_newer_version_is_refused_and_left_alone(home: Home) -> No
         migrate(db, index.path, (*STEPS, m002_example))
     content = home.index.read_bytes()
     for use in (Index.open, open_for_reading, rebuild):
-        with pytest.raises(StoreError, match=r"has schema version 2 and this cryorepro knows 1"):
+        with pytest.raises(StoreError, match=r"has schema version 3 and this cryorepro knows 2"):
             use(home)
     assert home.index.read_bytes() == content
 
