@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["CRYOREPRO_CALIBRATION_SECONDS"] = "0"  # 20 s of every store's first run; tests of it set their own
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cryorepro.workflow.bench.noise import median_interval
@@ -23,14 +23,19 @@ def in_turns(first: Callable[[], float], second: Callable[[], float], pairs: int
         else:
             one = first()
             times.append((one, second()))
-    ratios = [one / other for one, other in times]
-    interval = median_interval(ratios)
+    return ratios(times)
+
+
+def ratios(times: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Ratio of the first to the second of each pair, with its interval."""
+    found = [one / other for one, other in times]
+    interval = median_interval(found)
     assert interval is not None
     return {
-        "pairs": pairs,
+        "pairs": len(times),
         "median_seconds": [statistics.median(side) for side in zip(*times, strict=True)],
         "fastest_seconds": [min(side) for side in zip(*times, strict=True)],
-        "ratio_of_medians_by_pair": statistics.median(ratios),
+        "ratio_of_medians_by_pair": statistics.median(found),
         "ratio_interval": [interval.low, interval.high, interval.level],
         "ratio_of_fastest": min(one for one, _ in times) / min(other for _, other in times),
     }

@@ -1,10 +1,11 @@
 """What the sampler costs: the same work with and without it, in turns.
 
-    python benchmarks/machine/sampler_overhead.py [PAIRS] [SECONDS]
+    PYTHONPATH=. python benchmarks/machine/sampler_overhead.py [PAIRS] [SECONDS]
 
 Each turn is one attempt under the supervisor, of a fixed amount of work that takes about SECONDS on an idle core.
-Prints one JSON object: ratios of wall and processor time (above 1: slower with the sampler), and the sampler's own
-processor time as part of one core.
+Prints one JSON object: ratios of wall and processor time (above 1: slower with the sampler), the same ratio of two
+attempts without it (what this machine's noise alone makes of it), and the sampler's own processor time as part of one
+core.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine.paired import in_turns
+from benchmarks.machine.paired import in_turns, ratios
 from cryorepro.workflow.timeline.sampler import FILE
 from cryorepro.workflow.timeline.series import read_samples
 
@@ -47,27 +48,26 @@ def attempt(seconds: float, sample: bool) -> dict[str, Any]:
 
 
 def main(pairs: int, seconds: float) -> None:
-    reports: list[dict[str, Any]] = []
+    reports: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
 
-    def run(sample: bool, what: str) -> float:
-        report = attempt(seconds, sample)
-        if sample:
-            reports.append(report)
-        return float(report[what])
+    def run(sample: bool) -> float:
+        reports[sample].append(attempt(seconds, sample))
+        return float(reports[sample][-1]["wall_seconds"])
 
-    def pair(what: str) -> dict[str, Any]:
-        return in_turns(lambda: run(True, what), lambda: run(False, what), pairs)
-
-    found = {what: pair(what) for what in _WHAT}
-    shares = sorted(report["sampler_share"] for report in reports)
+    found: dict[str, Any] = {"wall_seconds": in_turns(lambda: run(True), lambda: run(False), pairs)}
+    with_it, without = ([float(report["cpu_seconds"]) for report in reports[side]] for side in (True, False))
+    found["cpu_seconds"] = ratios(list(zip(with_it, without, strict=True)))
+    again = [
+        (attempt(seconds, False)["wall_seconds"], attempt(seconds, False)["wall_seconds"]) for _ in range(pairs // 2)
+    ]
+    found["wall_seconds_of_two_without"] = ratios(again)
+    shares = sorted(report["sampler_share"] for report in reports[True])
     found["sampler"] = {
         "share_of_one_core": {"median": shares[len(shares) // 2], "largest": shares[-1]},
-        "processor_seconds_to_start": max(report["sampler_start_seconds"] for report in reports),
+        "processor_seconds_to_start": max(report["sampler_start_seconds"] for report in reports[True]),
     }
     print(json.dumps(found, indent=1))
 
-
-_WHAT = ("wall_seconds", "cpu_seconds")
 
 if __name__ == "__main__":
     arguments = [float(word) for word in sys.argv[1:]]

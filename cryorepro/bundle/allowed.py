@@ -17,13 +17,13 @@ _MEASUREMENTS = frozenset({"stage_ended"})
 
 _PROBES: dict[str, str] = {
     "cloud": "cloud hypervisor instance_type virtual",
-    "container": "cgroup_version image_built image_sha256 kind root_filesystem signs",
+    "container": "cgroup_version image_built image_declared image_sha256 kind root_filesystem signs",
     "cpu": """affinity affinity_cores architecture caches cgroup_quota_cores cores_logical cores_physical family flags
         frequency isolated load_average_1_5_15_min microcode mitigations model model_number numa numa_nodes smt_active
         smt_control stepping thermal_throttle_events usable_cores vendor virtualised""",
     "cryosparc": "found master worker",
     "filesystems": "roles",
-    "gpu": "count cuda_driver driver gpus nvml nvml_error",
+    "gpu": "count cuda_driver driver gpus mps nvml nvml_error topology",
     "libraries": "bundled relion system",
     "memory": """available_bytes cgroup_limit_bytes huge_page_bytes huge_pages_free huge_pages_reserved nodes
         numa_balancing overcommit swap_free_bytes swap_total_bytes swappiness total_bytes transparent_huge_pages

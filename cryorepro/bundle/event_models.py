@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from cryorepro.compare.comparability.keys import Keys
 from cryorepro.model.base import Record
+from cryorepro.model.bench import RunCalibration
 from cryorepro.model.fingerprint import ProbeResult
 from cryorepro.model.outcome import MetricValue, Verdict
 
@@ -100,6 +101,7 @@ class FingerprintRecorded(Record):
     """The machine."""
 
     probes: list[ProbeResult]
+    calibration: RunCalibration | None = None
 
 
 class StagePlanned(Record):

@@ -141,7 +141,7 @@ def check_command(
     files: Annotated[list[Path], typer.Argument(help="Records that are to be proposed to the registry.")],
 ) -> None:
     """Whether a record may be contributed; nothing is ever sent, a person proposes it through git."""
-    from cryorepro.compare.bench_files import check_contribution
+    from cryorepro.compare.bench_check import check_contribution
 
     found = [(path, problem) for path in files for problem in check_contribution(path)]
     for path, problem in found:
@@ -152,7 +152,8 @@ def check_command(
 
 
 def _write(record: BenchRecord, output: Path | None, csv: Path | None, cryosparc: Path | None) -> None:
-    from cryorepro.compare.bench_files import as_csv, to_cryosparc
+    from cryorepro.compare.bench_cryosparc import to_cryosparc
+    from cryorepro.compare.bench_files import as_csv
 
     if output is not None:
         output.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")

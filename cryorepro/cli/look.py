@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,6 +89,8 @@ def show_command(
         typer.echo(info.model_dump_json(indent=1)) if as_json else print_dataset(info)
     else:
         record = run_or_bundle_record(name)
+        if "origin" not in record:
+            record["noise"] = _noise(record)
         typer.echo(json.dumps(record, indent=1, sort_keys=True)) if as_json else print_run(record, load_claims())
 
 
@@ -134,3 +137,23 @@ def _record(name: str) -> dict[str, Any]:
     record = run_record(directory)
     record["verdict"] = verdict_of(directory, record)
     return record
+
+
+def _noise(record: dict[str, Any]) -> dict[str, Any]:
+    """The run's replicates among the newest of its benchmark in the store."""
+    from cryorepro.compare.replicates import MOST_READ, noise_of
+    from cryorepro.store.errors import StoreError
+    from cryorepro.store.home import Home
+    from cryorepro.store.ingest import open_for_reading
+    from cryorepro.store.queries import list_runs
+    from cryorepro.workflow.record import run_record
+
+    home = Home.locate()
+    rows, others = [], []
+    with suppress(StoreError):  # an index or a run that cannot be read hides replicates, not the run that was asked for
+        with open_for_reading(home) as index:
+            rows = list_runs(index, MOST_READ, benchmark=record["settings"].get("benchmark"), status="completed")
+    for row in rows:
+        with suppress(StoreError):
+            others.append(run_record(home.runs / row["run_uid"]))
+    return noise_of(record, others)

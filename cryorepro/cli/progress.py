@@ -45,7 +45,11 @@ def sentence(kind: str, content: dict[str, Any], eta: str = "") -> str | None:
     if kind == "fingerprint_recorded":
         failed = [probe["name"] for probe in content["probes"] if probe["status"] != "ok"]
         tail = f", {len(failed)} failed: {', '.join(failed)}" if failed else ""
-        return f"machine {len(content['probes'])} probes{tail}"
+        return f"machine {len(content['probes'])} probes{tail}{_repeatability(content.get('calibration'))}"
+    if kind == "calibrating":
+        return (
+            f"machine {content['seconds']:g} s to see how well it repeats itself (--no-calibration leaves this out) …"
+        )
     if kind == "stage_started":
         again = f", attempt {content['attempt']}" if content["attempt"] > 1 else ""
         return f"stage   {content['index']}/{content['of']} {content['stage']} with {content['runner']}{again}"
@@ -82,6 +86,12 @@ class _Eta:
             return ""
         left = (now - began) / (iteration - start) * (content["of"] - iteration)
         return f"  about {left:.0f} s left" if left >= 1 else ""
+
+
+def _repeatability(calibration: dict[str, Any] | None) -> str:
+    if calibration is None:
+        return ""
+    return f"; differences of single times below {calibration['smallest_visible_once']:.1%} cannot be seen"
 
 
 def plain_listener() -> Listener:

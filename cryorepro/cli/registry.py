@@ -19,7 +19,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 @registry_app.command("check")
 def check_command(directory: Directory = None, as_json: Json = False) -> None:
     """Read every file strictly and say what does not fit together; exit code 1 when something does not."""
-    from cryorepro.compare.bench_files import check_registered
+    from cryorepro.compare.bench_check import check_registered
     from cryorepro.model.registry_check import check_registry
 
     report = check_registry(directory, datetime.now(UTC).date())

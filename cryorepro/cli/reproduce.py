@@ -50,6 +50,10 @@ def reproduce_command(
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
     deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
     cache: Annotated[str, typer.Option(help="any, or cold: inputs leave the page cache before each stage.")] = "any",
+    calibration: Annotated[
+        bool,
+        typer.Option(help="State how well this machine repeats itself: 20 s, once after each start of its system."),
+    ] = True,
     require: Require = None,
     dry_run: Annotated[bool, typer.Option(help="Show the exact commands and stop.")] = False,
     as_json: Json = False,
@@ -95,6 +99,7 @@ def reproduce_command(
         data_path=data.resolve() if data else None,
         executor=executor,
         cache=_cache(cache),
+        calibration_seconds=_calibration_seconds() if calibration else 0.0,
     )
     plan = make_plan(catalogue, spec, options)
     require_runners(catalogue, plan)
@@ -161,6 +166,18 @@ def _cache(word: str) -> Literal["any", "cold"]:
     if word == "cold":
         return "cold"
     raise InputError(f"--cache {word}: expected any or cold")
+
+
+def _calibration_seconds() -> float:
+    """20, or what CRYOREPRO_CALIBRATION_SECONDS says."""
+    text = os.environ.get("CRYOREPRO_CALIBRATION_SECONDS", "20")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds <= 600.0:
+        raise InputError(f"CRYOREPRO_CALIBRATION_SECONDS={text}: expected a number of seconds from 0 to 600")
+    return seconds
 
 
 def _listener(as_json: bool) -> Listener:

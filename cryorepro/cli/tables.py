@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from cryorepro.cli.noise_tables import print_noise, print_visible
 from cryorepro.cli.verdict import print_verdict
 from cryorepro.compare.conditions import differing_conditions
 from cryorepro.compare.judge import claim_value, shown
@@ -69,6 +70,7 @@ def print_run(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
             out.print(f"erratum {erratum['id']}: {erratum['action']} ({erratum['evidence']})", markup=False)
     out.print(_stage_table(record["stages"]))
     _print_departures(out, record["stages"])
+    print_noise(out, record)
     outcomes = _plain("outcome", "value", "status", title="OUTCOMES")
     for name, outcome in record["outcomes"].items():
         outcomes.add_row(
@@ -190,15 +192,16 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         difference = "-" if row["difference"] is None else f"{row['difference']:+.4g} {row['unit']}"
         outcomes.add_row(row["outcome"], *row["shown"], difference)
     out.print(outcomes)
-    stages = _plain("stage", "runner", "iterations", "wall", "ratio", "CPU", "ratio", "memory", title="")
+    stages = _plain("stage", "runner", "iterations", "wall", "ratio", "", "CPU", "ratio", "memory", title="")
     for row in comparison["stages"]:
         stages.add_row(
             row["stage"], " | ".join(map(str, row["runner"])), " | ".join(map(str, row["iterations"])),
-            " | ".join(map(seconds, row["wall_seconds"])), _ratio(row["wall_ratio"]),
+            " | ".join(map(seconds, row["wall_seconds"])), _ratio(row["wall_ratio"]), row["wall_standing"] or "-",
             " | ".join(map(seconds, row["cpu_seconds"])), _ratio(row["cpu_ratio"]),
             " | ".join(map(megabytes, row["peak_memory_bytes"])),
         )  # fmt: skip
     out.print(stages)
+    print_visible(out, comparison)
 
 
 def _ratio(value: float | None) -> str:

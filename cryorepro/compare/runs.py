@@ -7,6 +7,7 @@ from typing import Any
 
 from cryorepro.compare.fingerprints import Effect, diff_fingerprints
 from cryorepro.compare.judge import shown
+from cryorepro.compare.replicates import smallest_visible, standing
 from cryorepro.model.fingerprint import ProbeResult
 
 Row = tuple[str, Any, Any]
@@ -23,6 +24,9 @@ def compare_runs(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
         "environment": _differences(_environment(first), _environment(second)),
         "outcomes": _outcomes(first, second),
         "stages": _stages(first, second),
+        "repeatability": [first.get("calibration"), second.get("calibration")],
+        "smallest_visible": smallest_visible([first, second]),
+        "perturbed": [_perturbed(first), _perturbed(second)],
     }
 
 
@@ -99,11 +103,17 @@ def _stages(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[st
             "iterations": [stage.get("iterations") if stage else None for stage in pair],
             "wall_seconds": wall,
             "wall_ratio": _ratio(wall),
+            "wall_standing": standing(first, second, name),
             "cpu_seconds": cpu,
             "cpu_ratio": _ratio(cpu),
             "peak_memory_bytes": [_usage(stage, "peak_memory_bytes") for stage in pair],
         })  # fmt: skip
     return rows
+
+
+def _perturbed(record: Mapping[str, Any]) -> list[str]:
+    flags = [(name, flag) for name, stage in record["stages"].items() for flag in stage.get("perturbed", [])]
+    return [f"{name}: {flag['reason']}: {flag['detail']}" for name, flag in flags]
 
 
 def _usage(stage: Mapping[str, Any] | None, name: str) -> float | None:

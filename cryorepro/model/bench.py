@@ -61,6 +61,19 @@ class Calibration(Record):
     spread: float = Field(description="half the interquartile range over the median")
     drift: float = Field(description="relative difference between the medians of the two halves")
     smallest_visible: float = Field(description="relative difference of medians of five repeats that exceeds the noise")
+    smallest_visible_once: float | None = Field(None, description="the same of two single times, drift included")
+    threads: int | None = Field(None, description="threads the work was spread over; None as many as there are")
+
+
+class RunCalibration(Calibration):
+    """A machine's repeatability as a run states it: measured for it, or before it since the system started."""
+
+    key: str = Field(
+        description="digest of what the machine was: processor, memory, quota, threads, start of the system"
+    )
+    measured_at: str
+    measured_for_this_run: bool
+    perturbed: tuple[str, ...] = Field((), description="reasons, when others disturbed the calibration itself")
 
 
 class BenchRecord(Record):
@@ -71,6 +84,7 @@ class BenchRecord(Record):
     cryorepro_version: str
     title: str | None = None
     source: Literal["cryorepro", "cryosparc"] = "cryorepro"
+    citation: str | None = Field(None, description="where others published these times; none when measured here")
     settings: dict[str, Any] = Field(default_factory=dict)
     order: str = ""
     tests: tuple[BenchTest, ...]

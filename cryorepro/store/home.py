@@ -67,6 +67,11 @@ class Home:
         return Path(given).expanduser().absolute() if given else self.root / "cache"
 
     @property
+    def calibrations(self) -> Path:
+        """How well each machine that used this store repeats itself."""
+        return self.root / "calibrations"
+
+    @property
     def truth(self) -> Path:
         """The truth of twins: mode 0700, and never named to a runner."""
         return self.root / "truth"

@@ -7,6 +7,7 @@ from typing import Any
 from cryorepro.model.dataset import DataRequest
 from cryorepro.model.stage import StageFailure
 from cryorepro.store.home import Home
+from cryorepro.workflow.calibrate import load, machine_key
 from cryorepro.workflow.context import Context
 from cryorepro.workflow.files import sha256_of, write_json
 from cryorepro.workflow.fingerprint import take_with_raw
@@ -86,8 +87,24 @@ def _take_fingerprint(context: Context) -> None:
     context.directory.private_readings.parent.mkdir(mode=0o700, exist_ok=True)
     write_json(context.directory.private_readings, raw)
     probes = [probe.model_dump(mode="json") for probe in results]
-    context.journal.append("fingerprint_recorded", {"probes": probes})
-    context.say("fingerprint_recorded", probes=probes)
+    calibration = _calibrate(context, probes)
+    context.journal.append("fingerprint_recorded", {"probes": probes, "calibration": calibration})
+    context.say("fingerprint_recorded", probes=probes, calibration=calibration)
+
+
+def _calibrate(context: Context, probes: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """How well this machine repeats itself, as it was measured since its system started or is measured now."""
+    options = context.plan.options
+    seconds = options.calibration_seconds
+    if seconds <= 0:
+        return None
+    folder, key = context.home.calibrations, machine_key(probes, options.threads, seconds)
+    kept = load(folder, key)
+    if kept is not None:
+        return kept.model_dump(mode="json")
+    context.say("calibrating", seconds=seconds)
+    job = {"folder": str(folder), "key": key, "seconds": seconds, "threads": options.threads}
+    return dict(context.helper("calibrate", job))
 
 
 def _check_done(context: Context, stage: PlannedStage) -> None:

@@ -29,6 +29,7 @@ class RunOptions(Record):
     data_path: Path | None = None
     executor: str = "local"
     cache: Literal["any", "cold"] = Field("any", description="page cache of the inputs when a stage begins")
+    calibration_seconds: float = Field(0.0, ge=0, le=600, description="0: the machine's repeatability is not stated")
 
 
 def parse_runners(text: str | None) -> dict[str, str]:

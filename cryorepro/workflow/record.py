@@ -28,6 +28,7 @@ def run_record(directory: Path) -> dict[str, Any]:
         "attempts": [],
         "data": None,
         "fingerprint": [],
+        "calibration": None,
         "stages": {},
         "outcomes": {},
         "keys": None,
@@ -57,7 +58,7 @@ def _apply(record: dict[str, Any], event: Event) -> None:
     elif event.type == "data_prepared":
         record["data"] = data
     elif event.type == "fingerprint_recorded":
-        record["fingerprint"] = data["probes"]
+        record["fingerprint"], record["calibration"] = data["probes"], data.get("calibration")
     elif event.type.startswith("stage_"):
         _apply_stage(record["stages"], event.type, data)
     elif event.type == "outcome_measured":

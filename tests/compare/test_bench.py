@@ -11,14 +11,9 @@ from typing import Any
 import pytest
 
 from cryorepro.compare.bench import compare_bench
-from cryorepro.compare.bench_files import (
-    as_csv,
-    check_contribution,
-    check_registered,
-    from_cryosparc,
-    load_bench,
-    to_cryosparc,
-)
+from cryorepro.compare.bench_check import check_contribution, check_registered
+from cryorepro.compare.bench_cryosparc import from_cryosparc, to_cryosparc
+from cryorepro.compare.bench_files import as_csv, load_bench
 from cryorepro.em.errors import InputError
 from cryorepro.model.bench import BenchRecord, BenchTest, Calibration
 from cryorepro.model.fingerprint import ProbeResult
@@ -124,7 +119,7 @@ def test_files_go_there_and_back(tmp_path: Path) -> None:
 def test_cryosparcs_field_names_there_and_back() -> None:
     """The names are those of PerformanceBenchmark and InstanceInformation in cryosparc-tools 5.0."""
     known = {
-        "type", "created_at", "cryosparc_version", "instance_information", "job_params", "timings", "gpu_name",
+        "type", "title", "created_at", "cryosparc_version", "instance_information", "job_params", "timings", "gpu_name",
     }  # fmt: skip
     instance = {
         "platform_node", "platform_release", "platform_architecture", "cpu_model", "physical_cores", "max_cpu_freq",

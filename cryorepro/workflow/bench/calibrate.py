@@ -12,10 +12,12 @@ _SIDE = 512
 _FEWEST_BLOCKS = 6
 
 
-def calibrate(seconds: float) -> Calibration | None:
+def calibrate(seconds: float, threads: int | None = None) -> Calibration | None:
     """Repeat a transform, a product and a copy (NumPy, about 20 ms) for ``seconds``; None for 0.
 
-    The spread of the blocks says what difference between two times of this machine is more than its noise.
+    The spread of the blocks says what difference between two times of this machine is more than its noise. Blocks are
+    short, so that it is an upper bound for longer work, as far as the noise has no memory; what it drifts by within the
+    calibration is added for single times. ``threads`` is only told; the libraries' own settings decide.
     """
     import numpy as np
 
@@ -43,4 +45,6 @@ def calibrate(seconds: float) -> Calibration | None:
         spread=round(relative, 5),
         drift=round((second - first) / first, 5),
         smallest_visible=round(smallest_visible(relative), 5),
+        smallest_visible_once=round(smallest_visible(relative, 1) + abs(second - first) / first, 5),
+        threads=threads,
     )

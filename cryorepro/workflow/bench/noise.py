@@ -64,8 +64,9 @@ def _coverage(count: int, rank: int) -> float:
 def smallest_visible(relative_spread: float, repeats: int = 5) -> float:
     """Relative difference between two medians of ``repeats`` that noise of this spread alone exceeds one time in 20.
 
-    The interquartile range of a normal distribution is 1.349 standard deviations, and its median's standard error
-    1.253 times the mean's; 1.96 of the standard error of a difference.
+    The interquartile range of a normal distribution is 1.349 standard deviations, and the standard error of a median
+    of several 1.253 times the mean's; 1.96 of the standard error of a difference.
     """
     deviation = 2.0 * relative_spread / 1.349
-    return 1.96 * math.sqrt(2.0) * 1.253 * deviation / math.sqrt(repeats)
+    of_median = 1.253 if repeats > 1 else 1.0
+    return 1.96 * math.sqrt(2.0) * of_median * deviation / math.sqrt(repeats)

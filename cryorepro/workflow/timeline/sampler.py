@@ -126,7 +126,8 @@ def _sleep_until(due: float, ending: list[int]) -> None:
     try:
         remaining = due - time.monotonic()
         received = signal.sigtimedwait(signals, max(0.0, remaining)) if not ending else None
-        if received is not None:
+        # Stopped and continued past the time, CPython 3.11 gives a siginfo nobody sent instead of None.
+        if received is not None and received.si_signo in signals:
             ending.append(received.si_signo)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)

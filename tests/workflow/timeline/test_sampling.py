@@ -110,6 +110,20 @@ def test_a_sampler_that_is_stopped_or_killed_is_seen_and_harms_nothing(tmp_path:
     assert "sampler-stopped" in [flag.reason for flag in perturbations(timeline, report["wall_seconds"])]
 
 
+def test_a_sampler_that_was_held_for_a_while_goes_on_and_the_gap_is_seen(tmp_path: Path) -> None:
+    process = start(tmp_path, "import time; time.sleep(6)")
+    sampler = sampler_of(process)
+    time.sleep(1)
+    sampler.suspend()
+    time.sleep(2)
+    sampler.resume()
+    timeline, report = finish(process, tmp_path)
+    assert timeline.ended
+    assert timeline.seconds[-1] > report["wall_seconds"] - 1.5, "it samples to the end"
+    (flag,) = [one for one in perturbations(timeline, report["wall_seconds"]) if one.reason == "sampler-stopped"]
+    assert "no sample for" in flag.detail
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     path = tmp_path / "particles.mrcs"
