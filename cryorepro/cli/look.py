@@ -150,9 +150,9 @@ def _noise(record: dict[str, Any]) -> dict[str, Any]:
 
     home = Home.locate()
     rows, others = [], []
-    with suppress(StoreError):  # an index or a run that cannot be read hides replicates, not the run that was asked for
-        with open_for_reading(home) as index:
-            rows = list_runs(index, MOST_READ, benchmark=record["settings"].get("benchmark"), status="completed")
+    # An index or a run that cannot be read hides replicates, not the run that was asked for.
+    with suppress(StoreError), open_for_reading(home) as index:
+        rows = list_runs(index, MOST_READ, benchmark=record["settings"].get("benchmark"), status="completed")
     for row in rows:
         with suppress(StoreError):
             others.append(run_record(home.runs / row["run_uid"]))
