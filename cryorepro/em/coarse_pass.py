@@ -2,43 +2,32 @@
 
 The score of an image X shifted by t against the slice P of an orientation is, up to a constant,
 ``Re sum conj(X_t) c P / sigma2 - sum c^2 |P|^2 / (2 sigma2)`` (Scheres 2012, J. Mol. Biol. 415, 406, eq. 3), sums
-over the half plane. The first term is a matrix product; the second does not depend on t. An orientation turned by 180
-degrees in the plane has the slice conj(P): both come from the same two products, Re.Re + Im.Im and Re.Re - Im.Im.
+over the half plane. The first term is a matrix product; the second does not depend on t. Both are made for one of
+four related orientations and unfolded (`mirror_fold`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cryorepro.em.estep_model import EstepModel, SliceTable, project_table
+from cryorepro.em.coarse_grid import CoarseGrid
+from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.imageset import ImageSet
+from cryorepro.em.mirror_fold import hadamard_
 from cryorepro.em.preparation import Prepared
 
-# Images are scored together in blocks of at most so many, and so many scores: few enough to stay near the cache.
-_IMAGES_PER_BLOCK = 16
+# Images are scored together in blocks of at most so many, and so many scores; a block's scores stay in the last cache.
+_IMAGES_PER_BLOCK = 8
 _SCORES_PER_BLOCK = 8_000_000
+# Slices are taken so many at a time: the products of a tile are summed and searched while they are near the core.
+_ROWS_PER_TILE = 384
 # Orientations whose best score is this far (in nats) below the best hold nothing that counts.
 _NEGLIGIBLE_NATS = 18.0
-
-
-@dataclass(frozen=True)
-class CoarseGrid:
-    """Slices of the coarse orientations; rows run over class, direction, first half of the in-plane angles."""
-
-    table: SliceTable
-    power: Tensor
-    ramps: Tensor
-    shifts: Tensor
-    directions: int
-    half_psi: int
-
-    @property
-    def rows_per_class(self) -> int:
-        """Orientations of one class, 180-degree mates not counted."""
-        return self.directions * self.half_psi
 
 
 @dataclass(frozen=True)
@@ -63,17 +52,32 @@ class Significant:
         return int(self.pairs.sum())
 
 
-def make_coarse_grid(model: EstepModel, workers: int) -> CoarseGrid:
-    """Slice every reference at every coarse orientation."""
-    orientations = model.sampling.orientations()
-    directions, n_psi = orientations.shape
-    matrices = orientations.matrices(half_turn=True).reshape(-1, 3, 3)
-    classes = torch.arange(model.classes).repeat_interleave(matrices.shape[0])
-    plane = model.plane.prefix(model.plane.coarse_length(model.coarse_shell))
-    table = project_table(model.projectors, classes, matrices.repeat(model.classes, 1, 1), plane, workers)
-    power = table.real**2 + table.imaginary**2
-    shifts = model.sampling.translations()
-    return CoarseGrid(table, power, plane.phase_ramps(shifts), shifts, directions, n_psi // 2)
+@dataclass(frozen=True)
+class BlockScores:
+    """Scores of b images against the slices of some classes, by variant of each slice (v).
+
+    Attributes:
+        tiles: ``[v * b * t * r]`` cross terms with the offset prior, tile after tile, each ``[v, b, t, width]``.
+        base: ``[b, v, r]`` what no shift changes: minus the power term plus the log prior, or, for
+            cross-correlation, one over the norm of the slice.
+        best: ``[b, v, r]`` the best cross term over the shifts.
+        shifts: t. ``first_row``: of the classes' slices.
+    """
+
+    tiles: Tensor
+    base: Tensor
+    best: Tensor
+    shifts: int
+    first_row: int
+
+    def at(self, image: Tensor, variant: Tensor, row: Tensor) -> Tensor:
+        """Cross terms ``[m, t]`` of chosen images, variants and rows."""
+        images, variants, rows = self.best.shape
+        start = row // _ROWS_PER_TILE * _ROWS_PER_TILE
+        width = (rows - start).clamp(max=_ROWS_PER_TILE)
+        place = variants * images * self.shifts * start
+        place = place + (variant * images + image) * self.shifts * width + row - start
+        return self.tiles.take(place[:, None] + torch.arange(self.shifts) * width[:, None])
 
 
 def coarse_pass(model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor) -> list[Significant]:
@@ -88,88 +92,131 @@ def class_block_pass(
     found: list[Significant] = []
     per_image = 2 * len(classes) * grid.rows_per_class * grid.shifts.shape[0]
     together = max(1, min(_IMAGES_PER_BLOCK, _SCORES_PER_BLOCK // per_image))
+    space = torch.empty(together * per_image)
     for start in range(0, images.masked.shape[0], together):
-        block = slice(start, start + together)
-        scores, base = _scores(model, grid, images, scale, block, classes)
-        for number in range(scores.shape[2]):
-            if model.cross_correlation:
-                found.append(_best_only(scores[:, :, number], base[:, number], grid, classes.start))
-            else:
-                found.append(_significant(model, scores[:, :, number], base[:, number], grid, classes.start))
+        scores = _scores(model, grid, images, scale, slice(start, start + together), classes, space)
+        choose = _best_only if model.cross_correlation else _significant
+        found.extend(choose(model, grid, scores))
     return found
 
 
 def _scores(
-    model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor, block: slice, classes: range
-) -> tuple[Tensor, Tensor]:
-    """Cross terms with the offset prior ``[2, k, b, t, r]`` (r and its mate), and ``[k, b, r]`` of the rest.
-
-    The rest is what does not depend on the shift: minus the power term plus the log prior, or, for
-    cross-correlation, the factor one over the norm of the slice.
-    """
+    model: EstepModel,
+    grid: CoarseGrid,
+    images: Prepared,
+    scale: Tensor,
+    block: slice,
+    classes: range,
+    space: Tensor,
+) -> BlockScores:
     weight, inverse = _weights(model, grid, images, scale, block)
-    length, rows = weight.shape[1], grid.rows_per_class
-    left = (images.masked[block, :length] * (weight * inverse))[:, None] * grid.ramps
-    count, n_shifts = left.shape[:2]
-    added = torch.zeros(count * n_shifts, 1)
-    if not model.cross_correlation:
-        prior = model.log_offset_prior(images.whole_origin[block, None] + grid.shifts)
-        added = prior.float().reshape(-1, 1)
-    flat = left.reshape(-1, length)
-    real, imaginary = flat.real.contiguous(), flat.imag.contiguous()
-    crosses = torch.empty(2, len(classes), count * n_shifts, rows)
-    bases = torch.empty(len(classes), count, rows)
-    for place, number in enumerate(classes):
-        of_class = slice(number * rows, (number + 1) * rows)
-        even = torch.addmm(added, real, grid.table.real[of_class].T)
-        odd = imaginary @ grid.table.imaginary[of_class].T
-        torch.add(even, odd, out=crosses[0, place])
-        torch.sub(even, odd, out=crosses[1, place])
-        power = (weight**2 * inverse) @ grid.power[of_class].T
-        bases[place] = _without_shift(model, grid, power, number)
-    return crosses.reshape(2, len(classes), count, n_shifts, rows), bases
+    order, n_shifts = grid.fold.order, grid.shifts.shape[0]
+    weighted = images.masked[block][:, order] * (weight * inverse)
+    left = [part.flatten(0, 1) for part in grid.fold.parts(weighted[:, None] * grid.ramps, of_table=False)]
+    rows = slice(classes.start * grid.base.count, classes.stop * grid.base.count)
+    count, variants = weighted.shape[0], grid.base.row.shape[0]
+    best = torch.empty(count, variants, rows.stop - rows.start)
+    tiles = space[: best.numel() * n_shifts]
+    added = _offset_prior(model, grid, images, block)
+    for start in range(rows.start, rows.stop, _ROWS_PER_TILE):
+        tile = slice(start, min(start + _ROWS_PER_TILE, rows.stop))
+        local = slice(tile.start - rows.start, tile.stop - rows.start)
+        per_row = variants * count * n_shifts
+        flat = tiles[per_row * local.start : per_row * local.stop]
+        cross = flat.view(variants, count * n_shifts, tile.stop - tile.start)
+        with _coarse_precision(model.reduced_precision):
+            _products(left, [part[tile] for part in grid.parts], added, cross)
+        hadamard_(cross)
+        folded = cross.view(variants, count, n_shifts, -1)
+        torch.amax(folded, dim=2, out=best.transpose(0, 1)[:, :, local])
+    base = _without_shift(model, grid, weight**2 * inverse, rows, classes)
+    return BlockScores(tiles, base, best, n_shifts, rows.start)
+
+
+def _products(left: list[Tensor], right: list[Tensor], added: Tensor | None, out: Tensor) -> None:
+    for place, (images, slices) in enumerate(zip(left, right, strict=True)):
+        if place == 0 and added is not None:
+            torch.addmm(added, images, slices.T, out=out[place])
+        else:
+            torch.mm(images, slices.T, out=out[place])
+
+
+@contextmanager
+def _coarse_precision(reduced: bool) -> Iterator[None]:
+    """Let products round their inputs to bfloat16 where the processor has it; sums and results stay float32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if reduced else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _offset_prior(model: EstepModel, grid: CoarseGrid, images: Prepared, block: slice) -> Tensor | None:
+    """Log prior ``[b * t, 1]`` of the whole offsets; None where it plays no part."""
+    if model.cross_correlation:
+        return None
+    prior = model.log_offset_prior(images.whole_origin[block, None] + grid.shifts)
+    return prior.float().reshape(-1, 1)
 
 
 def _weights(
     model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor, block: slice
 ) -> tuple[Tensor, Tensor]:
     """What a slice is multiplied with (scaled CTF) and one over the noise variance, ``[b, n]`` each."""
-    length = grid.table.real.shape[1]
-    inverse = images.inverse_sigma2[block, :length]
-    weight = images.ctf[block, :length] * scale[block, None]
+    order = grid.fold.order
+    inverse = images.inverse_sigma2[block][:, order]
+    weight = images.ctf[block][:, order] * scale[block, None]
     if not model.score_with_ctf:
         weight = torch.ones_like(weight)
     return weight, torch.ones_like(inverse) if model.cross_correlation else inverse
 
 
-def _without_shift(model: EstepModel, grid: CoarseGrid, power: Tensor, number: int) -> Tensor:
-    """The part ``[b, r]`` of one class's scores that no shift changes, from the slices' power ``[b, r]``."""
+def _without_shift(model: EstepModel, grid: CoarseGrid, weight: Tensor, rows: slice, classes: range) -> Tensor:
+    """The part ``[b, v, r]`` of the scores that no shift changes; ``weight [b, n]`` of the slices' power."""
+    parts = grid.fold.power_parts(weight, of_table=False)
+    power = torch.stack([w @ p[rows].T for w, p in zip(parts, grid.power_parts, strict=True)])
+    # half turns have the power of what they turn: variants are the mirror images of the one, then of the other
+    power = hadamard_(power).transpose(0, 1).repeat(1, grid.base.row.shape[0] // power.shape[0], 1)
     if model.cross_correlation:
-        return power.clamp(min=1e-30).rsqrt()
-    by_direction = model.log_prior[number].float().repeat_interleave(grid.half_psi)
-    return by_direction - 0.5 * power
+        return power.clamp_(min=1e-30).rsqrt_()
+    direction = grid.base.row // grid.half_psi
+    prior = torch.cat([model.log_prior[number][direction] for number in classes], dim=1)
+    return power.mul_(-0.5).add_(prior.float())
 
 
-def _significant(model: EstepModel, cross: Tensor, base: Tensor, grid: CoarseGrid, first_class: int) -> Significant:
-    """Keep samples until they hold the adaptive fraction: ``cross [2, k, t, r]``, ``base [k, r]``."""
-    best = cross.amax(dim=2) + base
-    top = best.max()
-    mate, number, row = (best > top - _NEGLIGIBLE_NATS).nonzero(as_tuple=True)
-    weights = torch.exp(cross[mate, number, :, row] + (base[number, row] - top)[:, None])
-    chosen = keep_fraction(weights, model.adaptive_fraction)
-    rows, shifts = chosen.any(dim=1), chosen.any(dim=0).nonzero()[:, 0]
-    where = (number[rows] + first_class) * grid.rows_per_class + row[rows]
-    return Significant(where, mate[rows] == 1, shifts, chosen[rows][:, shifts])
+def _significant(model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> list[Significant]:
+    """Keep samples of each image until they hold the adaptive fraction."""
+    best = scores.best.add_(scores.base)
+    top = best.amax(dim=(1, 2))
+    image, variant, row = (best > (top - _NEGLIGIBLE_NATS)[:, None, None]).nonzero(as_tuple=True)
+    rest = scores.base[image, variant, row] - top[image]
+    weights = torch.exp(scores.at(image, variant, row) + rest[:, None])
+    where, turned = _coarse_rows(grid, variant, row + scores.first_row)
+    sizes = torch.bincount(image, minlength=best.shape[0]).tolist()
+    found = []
+    for own, its_rows, its_turns in zip(*(torch.split(x, sizes) for x in (weights, where, turned)), strict=True):
+        chosen = keep_fraction(own, model.adaptive_fraction)
+        rows, shifts = chosen.any(dim=1).nonzero()[:, 0], chosen.any(dim=0).nonzero()[:, 0]
+        found.append(Significant(its_rows[rows], its_turns[rows], shifts, chosen[rows][:, shifts]))
+    return found
 
 
-def _best_only(cross: Tensor, base: Tensor, grid: CoarseGrid, first_class: int) -> Significant:
-    """The one sample of highest cross-correlation."""
-    best = cross.amax(dim=2) * base
-    place = int(best.argmax())
-    mate, number, row = (int(i) for i in torch.unravel_index(torch.tensor(place), best.shape))
-    shift = cross[mate, number, :, row].argmax().reshape(1)
-    where = torch.tensor([(number + first_class) * grid.rows_per_class + row])
-    return Significant(where, torch.tensor([mate == 1]), shift, torch.ones(1, 1, dtype=torch.bool))
+def _best_only(_model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> list[Significant]:
+    """The one sample of highest cross-correlation of each image."""
+    best = scores.best.mul_(scores.base).flatten(1)
+    place = best.argmax(dim=1)
+    variant, row = place // scores.best.shape[2], place % scores.best.shape[2]
+    shift = scores.at(torch.arange(place.shape[0]), variant, row).argmax(dim=1)
+    where, turned = _coarse_rows(grid, variant, row + scores.first_row)
+    one = torch.ones(1, 1, dtype=torch.bool)
+    return [Significant(where[i, None], turned[i, None], shift[i, None], one) for i in range(place.shape[0])]
+
+
+def _coarse_rows(grid: CoarseGrid, variant: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of the coarse grid, and whether their mate is meant, for variants of slices (all classes' rows)."""
+    number, within = row // grid.base.count, row % grid.base.count
+    return number * grid.rows_per_class + grid.base.row[variant, within], grid.base.turned[variant, within]
 
 
 def keep_fraction(weights: Tensor, fraction: float) -> Tensor:

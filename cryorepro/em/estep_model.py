@@ -35,6 +35,7 @@ class EstepModel:
         cross_correlation: score by normalised cross-correlation and keep the best sample alone.
         adaptive_fraction: share of the posterior that the significant samples must hold.
         only_class: ``[n]`` int64 restricts each particle to one class; None leaves all open.
+        reduced_precision: the coarse pass may round what it multiplies to bfloat16 (it sums in float32).
     """
 
     projectors: tuple[Projector, ...]
@@ -48,6 +49,7 @@ class EstepModel:
     cross_correlation: bool = False
     adaptive_fraction: float = 0.999
     only_class: Tensor | None = None
+    reduced_precision: bool = True
 
     @property
     def plane(self) -> HalfPlane:

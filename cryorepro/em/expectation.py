@@ -13,14 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cryorepro.em.coarse_pass import (
-    CoarseGrid,
-    Significant,
-    class_block_pass,
-    coarse_pass,
-    make_coarse_grid,
-    scales_of,
-)
+from cryorepro.em.coarse_grid import CoarseGrid, make_coarse_grid
+from cryorepro.em.coarse_pass import Significant, class_block_pass, coarse_pass, scales_of
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.estep_sums import Arrays, ChunkSums, add_arrays, poses_from_arrays, poses_to_arrays
 from cryorepro.em.fine_grid import FineGrid, make_fine_grid, row_bytes

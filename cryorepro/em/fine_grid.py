@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryorepro.em.coarse_pass import CoarseGrid
+from cryorepro.em.coarse_grid import CoarseGrid
 from cryorepro.em.estep_model import EstepModel, SliceTable, project_table
 
 

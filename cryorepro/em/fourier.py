@@ -46,6 +46,11 @@ class HalfPlane:
         parts = [tensor[:length] for tensor in (self.kx, self.ky, self.shell, self.columns)]
         return HalfPlane(self.box_px, *parts)
 
+    def select(self, order: Tensor) -> HalfPlane:
+        """The pixels at ``order``, in that order (``shell`` need not ascend then)."""
+        parts = [tensor[order] for tensor in (self.kx, self.ky, self.shell, self.columns)]
+        return HalfPlane(self.box_px, *parts)
+
     def phase_ramps(self, shifts_px: Tensor) -> Tensor:
         """``[t, n]`` complex64 factors that move an image by ``shifts_px [t, 2]`` (x, y) pixels."""
         frequencies = torch.stack([self.kx, self.ky]).to(torch.float64)
