@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import cryorepro
+from cryorepro.cli.ask import verdict_command
 from cryorepro.cli.bench import bench_app
 from cryorepro.cli.bundle import export_command, import_command, verify_command
 from cryorepro.cli.cite import cite_command
@@ -45,6 +46,7 @@ app.command("show")(show_command)
 app.command("runs")(runs_command)
 app.command("compare")(compare_command)
 app.command("explain-diff")(explain_diff_command)
+app.command("verdict")(verdict_command)
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("import")(import_command)

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from cryorepro.compare.judge import judge, overall, performance
-from cryorepro.compare.verdict.between import Between, compare_groups
+from cryorepro.compare.verdict.between import compare_groups
 from cryorepro.compare.verdict.words import worst
 from cryorepro.model.benchmark import Benchmark
 from cryorepro.model.claim import Claim
@@ -26,8 +26,7 @@ def judge_groups(
     """
     judged = {label: _group(benchmark, claims, runs) for label, runs in groups.items()}
     pairs = [
-        _pair(first, second, compare_groups(benchmark, groups[first], groups[second]))
-        for first, second in combinations(groups, 2)
+        judge_pair(first, second, benchmark, groups[first], groups[second]) for first, second in combinations(groups, 2)
     ]
     words = [group["word"] for group in judged.values()] + [pair["word"] for pair in pairs]
     return {"word": worst(words), "groups": judged, "between": pairs}
@@ -51,7 +50,11 @@ def _word(benchmark: Benchmark, verdicts: list[Any], completed: int) -> OutcomeW
     return overall(benchmark, verdicts) if completed else "failed"
 
 
-def _pair(first: str, second: str, found: Between) -> dict[str, Any]:
+def judge_pair(
+    first: str, second: str, benchmark: Benchmark, theirs: Sequence[Run], ours: Sequence[Run]
+) -> dict[str, Any]:
+    """The second group held against the first, as plain data."""
+    found = compare_groups(benchmark, theirs, ours)
     return {
         "first": first,
         "second": second,

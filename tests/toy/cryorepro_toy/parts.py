@@ -20,6 +20,10 @@ class SumParameters(Record):
     steps: int = Field(10, ge=1)
     seconds_per_step: float = Field(0.0, ge=0)
     misbehave: str = ""
+    noise: float = Field(0.0, ge=0, description="SD of what the seed adds to the value")
+    bias: float = 0.0
+    wrong: bool = Field(False, description="the total is off by one")
+    stamp: bool = Field(False, description="the time of day is written into the result")
 
 
 class Numbers:
@@ -70,12 +74,29 @@ class Summation:
         return {"name": "toy", "version": "1"}
 
 
+class BiasedSummation(Summation):
+    """Another program for the same stage, which is five too high."""
+
+    def plan(self, request: StageRequest) -> StageCommand:
+        biased = {**request.parameters, "bias": request.parameters["bias"] + 5.0}
+        return super().plan(request.model_copy(update={"parameters": biased}))
+
+    def version(self) -> dict[str, str]:
+        return {"name": "toy-biased", "version": "1"}
+
+
 class Total:
     def measure(self, context: MetricContext) -> MetricValue:
         content = json.loads(context.artifacts["result"].read_text())
         if content["total"] != int(context.truth["total"].read_text()):
             raise InputError("result.json: field 'total' is not the true sum")
         return MetricValue(value=content["total"], unit="counts")
+
+
+class Value:
+    def measure(self, context: MetricContext) -> MetricValue:
+        content = json.loads(context.artifacts["result"].read_text())
+        return MetricValue(value=content["value"], unit="counts")
 
 
 def spec() -> Path:

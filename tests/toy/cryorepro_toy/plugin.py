@@ -37,10 +37,19 @@ def cryorepro_runners() -> Iterable[Runner]:
         parameter_models={"sum": "cryorepro_toy.parts:SumParameters"},
     )
 
+    yield Runner(
+        "toy-biased",
+        "Sums numbers, five too high",
+        "cryorepro_toy.parts:BiasedSummation",
+        stages=("sum",),
+        parameter_models={"sum": "cryorepro_toy.parts:SumParameters"},
+    )
+
 
 @hookimpl
 def cryorepro_metrics() -> Iterable[Metric]:
     yield Metric("toy_total", "The sum", "cryorepro_toy.parts:Total", unit="counts", needs_truth=True)
+    yield Metric("toy_value", "The sum with its noise", "cryorepro_toy.parts:Value", unit="counts")
 
 
 @hookimpl

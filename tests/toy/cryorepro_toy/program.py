@@ -2,11 +2,13 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> int:
@@ -23,13 +25,23 @@ def main() -> int:
         state["step"] += 1
         _replace(out / "state.json", state)
         time.sleep(parameters["seconds_per_step"])
-    if misbehaviour:
+    if misbehaviour and misbehaviour != "odd":
         return _misbehave(misbehaviour, out)
-    _replace(out / "result.json", {"total": state["total"], "steps": steps, "seed": request["seed"]})
+    if misbehaviour == "odd" and request["seed"] % 2:  # some members of a set fail
+        print("an odd seed", file=sys.stderr)
+        return 1
+    _replace(out / "result.json", _result(state["total"], request))
     return 0
 
 
-def _replace(path: Path, content: dict[str, int]) -> None:
+def _result(total: int, request: dict[str, Any]) -> dict[str, Any]:
+    parameters, seed = request["parameters"], request["seed"]
+    value = total + parameters["bias"] + random.Random(seed).gauss(0.0, 1.0) * parameters["noise"]
+    result = {"total": total + int(parameters["wrong"]), "value": value, "steps": parameters["steps"], "seed": seed}
+    return result | ({"stamp": time.time()} if parameters["stamp"] else {})
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content))
     temporary.replace(path)

@@ -1,0 +1,39 @@
+"""A verdict asked for over runs that are there already: alone against what is expected, or against other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryorepro.compare.comparability.compare import Comparability, compare_keys
+from cryorepro.compare.comparability.keys import keys_of
+from cryorepro.compare.conclude import claims_of
+from cryorepro.compare.ensemble.judge import judge_groups, judge_pair
+from cryorepro.model.benchmark import Benchmark
+
+Run = Mapping[str, Any]
+
+
+def ask(benchmark: Benchmark, runs: Sequence[Run], against: Sequence[Run] = ()) -> dict[str, Any]:
+    """``word``, ``groups`` and ``between`` as a set's verdict has them.
+
+    Runs that are judged together must be replicates: where their science keys differ in what breaks comparability,
+    the word is ``not-comparable`` and nothing is averaged.
+    """
+    apart = not_replicates(benchmark, runs) or not_replicates(benchmark, against)
+    if apart is not None:
+        reason = apart.reasons("science")[0]
+        return {"word": "not-comparable", "reason": reason, "groups": {}, "between": []}
+    if not against:
+        return judge_groups(benchmark, claims_of(benchmark), {"these": runs})
+    pair = judge_pair("those", "these", benchmark, against, runs)
+    return {"word": pair["word"], "groups": {}, "between": [pair]}
+
+
+def not_replicates(benchmark: Benchmark, runs: Sequence[Run]) -> Comparability | None:
+    """Why the runs are no replicates of each other; None when they are."""
+    if len(runs) < 2:
+        return None
+    first = keys_of(runs[0], benchmark)
+    answers = (compare_keys(first, keys_of(run, benchmark)) for run in runs[1:])
+    return next((answer for answer in answers if answer.science == "not-comparable"), None)
