@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryorepro.em.aberrations import without_beam_tilt
 from cryorepro.em.ctf import CtfParameters
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
 from cryorepro.em.formats.particles import Particles, read_particles
 from cryorepro.em.formats.stacks import ParticleStack
 from cryorepro.em.formats.star import read_star
+from cryorepro.em.formats.support import check_supported
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.particle_ctf import ctf_parameters
 
@@ -49,12 +51,14 @@ class ParticleImages:
 
 
 def open_particle_images(star: Path, *, correct_ctf: bool = True) -> ParticleImages:
-    """Open a particle STAR file and its stacks; pixels are read when they are needed.
+    """Open a particle STAR file and its stacks; pixels are read when they are needed, without their beam tilt.
 
     Raises:
-        InputError: the table or a stack is missing, malformed, or of an odd or too small box.
+        InputError: the table or a stack is missing, malformed, or of an odd or too small box, or the table asks
+            for what the engines do not model (helices, magnification matrices, higher aberrations).
     """
     particles = read_particles(star, require_ctf=correct_ctf)
+    check_supported(particles, beam_tilt=True)
     stack = ParticleStack.open(particles)
     if stack.box_px % 2 or stack.box_px < 16:
         raise InputError(f"{star}: a box of {stack.box_px} pixels is not supported: it must be even and at least 16.")
@@ -64,7 +68,7 @@ def open_particle_images(star: Path, *, correct_ctf: bool = True) -> ParticleIma
     noise = group if per_micrograph else particles.optics_index
     first_member = np.unique(group, return_index=True)[1]
     images = ImageSet(
-        source=stack,
+        source=without_beam_tilt(stack, particles, stack.box_px),
         box_px=stack.box_px,
         pixel_size_angstrom=particles.pixel_size_angstrom,
         ctf=ctf_parameters(particles) if correct_ctf else _no_ctf(len(particles)),
