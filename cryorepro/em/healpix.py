@@ -25,8 +25,12 @@ def pixel_angles_deg(order: int) -> Tensor:
 
     phi is in (-180, 180] and theta, counted from +z, in [0, 180]: RELION's (rot, tilt) of a direction.
     """
+    return angles_deg_of(order, torch.arange(pixel_count(order)))
+
+
+def angles_deg_of(order: int, pixel: Tensor) -> Tensor:
+    """Centres ``[m, 2]`` float64 of the pixels ``pixel [m]`` int64 alone, as `pixel_angles_deg` gives them."""
     nside = 2**order
-    pixel = torch.arange(pixel_count(order))
     face, within = pixel // nside**2, pixel % nside**2
     column, row = _deinterleave(within, order)
     # Gorski et al. eq. 10: ring index counted from the north pole, 1 .. 4 nside - 1

@@ -124,9 +124,18 @@ def asymmetric_unit(healpix_order: int, symmetry: Tensor | None) -> Tensor:
     phi, theta = angles.unbind(1)
     vectors = torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], dim=1)
     seed = torch.tensor(_GENERIC_DIRECTION, dtype=torch.float64)
-    equivalents = torch.einsum("di,sij->dsj", vectors, symmetry.double())
-    nearness = equivalents @ seed
-    return everything[(vectors @ seed) >= nearness.amax(dim=1) - 1e-9]
+    nearest = (vectors @ (symmetry.double() @ seed).T).amax(dim=1)
+    return everything[(vectors @ seed) >= nearest - 1e-9]
+
+
+def into_asymmetric_unit(matrices: Tensor, symmetry: Tensor) -> Tensor:
+    """The equivalent of each orientation ``[n, 3, 3]`` whose direction lies in the asymmetric unit."""
+    group = symmetry.to(matrices)
+    if group.shape[0] == 1:
+        return matrices
+    seed = torch.tensor(_GENERIC_DIRECTION, dtype=matrices.dtype)
+    nearness = matrices[:, 2] @ (group @ seed).T
+    return matrices @ group[nearness.argmax(dim=1)]
 
 
 def make_sampling(
