@@ -48,6 +48,11 @@ def ctf_values(parameters: CtfParameters, kx: Tensor, ky: Tensor, box_px: int, p
 
     Worked in float64: the phase reaches hundreds of radians.
     """
+    return torch.sin(ctf_phase(parameters, kx, ky, box_px, pixel_size_angstrom)).float()
+
+
+def ctf_phase(parameters: CtfParameters, kx: Tensor, ky: Tensor, box_px: int, pixel_size_angstrom: float) -> Tensor:
+    """What the CTF is the sine of, in rad: ``[b, n]`` float64 (conventions, "Contrast transfer")."""
     scale = 1.0 / (box_px * pixel_size_angstrom)
     fx, fy = kx.double() * scale, ky.double() * scale
     squared, azimuth = fx**2 + fy**2, torch.atan2(fy, fx)
@@ -59,4 +64,4 @@ def ctf_values(parameters: CtfParameters, kx: Tensor, ky: Tensor, box_px: int, p
     phase = math.pi * wavelength * defocus * squared
     phase = phase - 0.5 * math.pi * aberration * wavelength**3 * squared**2
     phase = phase + torch.deg2rad(parameters.phase_shift_deg)[:, None]
-    return torch.sin(phase + torch.asin(parameters.amplitude_contrast)[:, None]).float()
+    return phase + torch.asin(parameters.amplitude_contrast)[:, None]
