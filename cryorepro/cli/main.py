@@ -12,6 +12,7 @@ import cryorepro
 from cryorepro.cli.ask import verdict_command
 from cryorepro.cli.bench import bench_app
 from cryorepro.cli.bundle import export_command, import_command, verify_command
+from cryorepro.cli.calibrate import calibrate_command
 from cryorepro.cli.cite import cite_command
 from cryorepro.cli.claims import claims_app
 from cryorepro.cli.data import data_app
@@ -47,6 +48,7 @@ app.command("runs")(runs_command)
 app.command("compare")(compare_command)
 app.command("explain-diff")(explain_diff_command)
 app.command("verdict")(verdict_command)
+app.command("calibrate")(calibrate_command)
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("import")(import_command)

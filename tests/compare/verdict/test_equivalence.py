@@ -22,8 +22,8 @@ def test_accepting_is_two_one_sided_t_tests_at_five_percent(
     sample: list[float], expected: float, margin: float
 ) -> None:
     assume(np.std(sample) > 1e-3)
-    low: float = stats.ttest_1samp(sample, expected - margin, alternative="greater").pvalue
-    high: float = stats.ttest_1samp(sample, expected + margin, alternative="less").pvalue
+    low = float(stats.ttest_1samp(sample, expected - margin, alternative="greater").pvalue)
+    high = float(stats.ttest_1samp(sample, expected + margin, alternative="less").pvalue)
     assume(abs(max(low, high) - 0.05) > 1e-9)
     answer = decide(against_figure(sample, expected), Band(margin))
     assert (answer == "inside") == (max(low, high) < 0.05)
@@ -33,8 +33,8 @@ def test_accepting_is_two_one_sided_t_tests_at_five_percent(
 @given(values, values, st.floats(0.1, 100))
 def test_two_groups_are_welch(first: list[float], second: list[float], margin: float) -> None:
     assume(np.std(first) > 1e-3 and np.std(second) > 1e-3)
-    low: float = stats.ttest_ind(np.array(second) + margin, first, equal_var=False, alternative="greater").pvalue
-    high: float = stats.ttest_ind(np.array(second) - margin, first, equal_var=False, alternative="less").pvalue
+    low = float(stats.ttest_ind(np.array(second) + margin, first, equal_var=False, alternative="greater").pvalue)
+    high = float(stats.ttest_ind(np.array(second) - margin, first, equal_var=False, alternative="less").pvalue)
     assume(abs(max(low, high) - 0.05) > 1e-9)
     assert (decide(between(first, second), Band(margin)) == "inside") == (max(low, high) < 0.05)
 
