@@ -16,7 +16,7 @@ from torch import Tensor
 from cryorepro.em.class2d_coarse import CoarseTable, Significant, coarse_pass, make_coarse_table, scored
 from cryorepro.em.class2d_fine import Contribution, FineShifts, FineTable, Posterior, contribute, posterior
 from cryorepro.em.class2d_grid import PlaneModel
-from cryorepro.em.ctf import ctf_phases
+from cryorepro.em.ctf import ctf_phase
 from cryorepro.em.estep_sums import Arrays, add_arrays, poses_from_arrays, poses_to_arrays
 from cryorepro.em.expectation import Expectation
 from cryorepro.em.imageset import ImageSet, Poses
@@ -174,7 +174,7 @@ def prepare_plane(images: ImageSet, poses: Poses, index: Tensor, model: PlaneMod
     if not (model.intact_first_peak and how.correct_ctf):
         return prepared
     optics, plane = images.ctf.select(index), how.plane
-    phases = ctf_phases(optics, plane.kx, plane.ky, images.box_px, images.pixel_size_angstrom)
+    phases = ctf_phase(optics, plane.kx, plane.ky, images.box_px, images.pixel_size_angstrom)
     return replace(prepared, ctf=torch.where(phases.abs() < torch.pi / 2.0, 1.0, prepared.ctf))
 
 

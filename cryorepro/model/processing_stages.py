@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cryorepro.model.base import Record
+from cryorepro.model.class2d_stages import Class2DParameters, ClassSelectionParameters, ReextractionParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
 
@@ -86,33 +87,6 @@ class ExtractionParameters(Record):
         return self
 
 
-class Class2DParameters(Record):
-    """2D classification."""
-
-    number_of_classes: int | None = Field(None, ge=1, le=1000)
-    iterations: int | None = Field(None, ge=1, le=999)
-    tau2_fudge: float | None = Field(None, gt=0, le=100)
-    particle_diameter_angstrom: Angstrom | None = None
-    psi_step_degrees: float | None = Field(None, gt=0, le=90)
-    oversampling: int | None = Field(None, ge=0, le=3)
-    offset_range_px: float | None = Field(None, ge=0, le=100)
-    offset_step_px: float | None = Field(None, gt=0, le=100)
-    ctf: bool = True
-    flatten_solvent: bool = False
-    zero_mask: bool = False
-    norm: bool = False
-    scale: bool = False
-    fast_subsets: bool = False
-    padding: int | None = Field(None, ge=1, le=3)
-
-
-class ClassSelectionParameters(Record):
-    """Which classes go on; a person's choice in the published workflow where it says so."""
-
-    published_as_interactive: bool = False
-    keep: Literal["largest", "by-hand"] | None = None
-
-
 class Class3DLocalParameters(Class3DParameters):
     """3D classification with a search around the angles already found."""
 
@@ -166,6 +140,7 @@ PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "extraction": ExtractionParameters,
     "class2d": Class2DParameters,
     "classselection": ClassSelectionParameters,
+    "reextraction": ReextractionParameters,
     "initialmodel": InitialModelParameters,
     "class3d_local": Class3DLocalParameters,
     "nurefine": NonUniformRefinementParameters,

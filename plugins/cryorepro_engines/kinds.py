@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
+from cryorepro.em.formats.ctfrefine_products import inspect_ctfrefine
 from cryorepro.em.formats.locres_products import inspect_locres
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, inspect_refine3d, latest_progress
 from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
 from cryorepro.em.formats.stack_links import find_root, link_stacks
+from cryorepro.model.class2d_stages import Class2DParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
@@ -53,6 +55,27 @@ def _inspect_class3d(request: StageRequest) -> JobReport:
         number_of_classes=parameters.number_of_classes,
         rows=rows,
         box_px=box_px,
+    )
+    link_stacks(request.output_dir / report.outputs["particles"], root)
+    return report
+
+
+def _class2d_progress(request: StageRequest) -> Progress | None:
+    parameters = Class2DParameters.model_validate(request.parameters)
+    found = latest_progress(request.output_dir, parameters.classes, stacked=True)
+    return found and Progress(iteration=found[0], of=parameters.last_iteration, resolution_angstrom=found[1])
+
+
+def _inspect_class2d(request: StageRequest) -> JobReport:
+    parameters = Class2DParameters.model_validate(request.parameters)
+    root, rows, box_px = _particles(request)
+    report = inspect_class3d(
+        request.output_dir,
+        number_of_iterations=parameters.last_iteration,
+        number_of_classes=parameters.classes,
+        rows=rows,
+        box_px=box_px,
+        stacked=True,
     )
     link_stacks(request.output_dir / report.outputs["particles"], root)
     return report
@@ -100,6 +123,13 @@ def _inspect_localres(request: StageRequest) -> JobReport:
     return inspect_locres(request.output_dir, box_px=box_px, mask=request.inputs.get("mask"))
 
 
+def _inspect_ctfrefine(request: StageRequest) -> JobReport:
+    before = read_particles(request.inputs["particles"])
+    report = inspect_ctfrefine(request.output_dir, before=before)
+    link_stacks(request.output_dir / report.outputs["particles"], find_root(before)[0])
+    return report
+
+
 def _particles(request: StageRequest) -> tuple[Path, int, int]:
     """Root of the stacks, number of particles and box of the stage's particles."""
     particles = read_particles(request.inputs["particles"], require_ctf=False)
@@ -116,8 +146,11 @@ KINDS: dict[str, Kind] = {
     "class3d": Kind(("particles", "reference"), _inspect_class3d, _class3d_progress),
     # a refinement from given poses reconstructs its own reference
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
+    "class2d": Kind(("particles",), _inspect_class2d, _class2d_progress),
     "initialmodel": Kind(("particles",), _inspect_initialmodel, _initialmodel_progress),
     "maskcreate": Kind(("map",), _inspect_maskcreate),
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
     "localres": Kind(("half1", "half2"), _inspect_localres),
+    # which maps it needs depends on which are given
+    "ctfrefine": Kind(("particles",), _inspect_ctfrefine),
 }

@@ -9,7 +9,14 @@ from cryorepro.plugins.types import Requirements, Runner
 
 CRYOREPRO_API = "1"
 
-EXECUTABLES = ("relion_refine", "relion_refine_mpi", "relion_mask_create", "relion_postprocess", "mpirun")
+EXECUTABLES = (
+    "relion_refine",
+    "relion_refine_mpi",
+    "relion_mask_create",
+    "relion_postprocess",
+    "relion_ctf_refine",
+    "mpirun",
+)
 
 
 @hookimpl
@@ -21,6 +28,15 @@ def cryorepro_runners() -> Iterable[Runner]:
             "the installed RELION (3.1), driven by its own command lines",
             "cryorepro_relion.runner:RelionRunner",
             requires=Requirements(executables=EXECUTABLES),
-            stages=("class3d", "refine3d", "initialmodel", "maskcreate", "postprocess", "localres"),
+            stages=(
+                "class3d",
+                "refine3d",
+                "class2d",
+                "initialmodel",
+                "maskcreate",
+                "postprocess",
+                "localres",
+                "ctfrefine",
+            ),
         )
     ]

@@ -11,20 +11,33 @@ from cryorepro.em.formats.relion_job import IncompleteJob, JobReport, latest_pro
 from cryorepro.em.formats.relion_model import comparable_command, recorded_command
 from cryorepro.em.formats.stack_links import link_stacks
 from cryorepro.em.formats.star import read_star_text
+from cryorepro.model.class2d_stages import Class2DParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageCommand, StageFailure, StageRequest, StageResult
 from cryorepro.model.stages import Class3DParameters
-from cryorepro_relion import class3d, initialmodel, inputs, localres, maskcreate, postprocess, program, refine3d
+from cryorepro_relion import (
+    class2d,
+    class3d,
+    initialmodel,
+    inputs,
+    localres,
+    maskcreate,
+    postprocess,
+    program,
+    refine3d,
+)
 
 STAGES: Mapping[str, ModuleType] = {
+    "class2d": class2d,
     "class3d": class3d,
     "refine3d": refine3d,
     "initialmodel": initialmodel,
     "maskcreate": maskcreate,
     "postprocess": postprocess,
     "localres": localres,
+    "ctfrefine": ctfrefine,
 }
-REFINEMENTS = ("class3d", "refine3d", "initialmodel")
+REFINEMENTS = ("class2d", "class3d", "refine3d", "initialmodel")
 MAX_WARNINGS, MAX_NOTE_CHARACTERS = 8, 300
 INVALID_OPTION = "is not a valid RELION argument"
 
@@ -51,10 +64,15 @@ class RelionRunner:
         if request.kind == "class3d":
             parameters = Class3DParameters.model_validate(request.parameters)
             classes, total = parameters.number_of_classes, parameters.iterations
+        if request.kind == "class2d":
+            flat = Class2DParameters.model_validate(request.parameters)
+            classes, total = flat.classes, flat.last_iteration
         if request.kind == "initialmodel":
             initial = InitialModelParameters.model_validate(request.parameters)
             classes, total = initial.number_of_classes or 1, initial.iterations
-        found = latest_progress(request.output_dir, classes, split_halves=request.kind == "refine3d")
+        found = latest_progress(
+            request.output_dir, classes, split_halves=request.kind == "refine3d", stacked=request.kind == "class2d"
+        )
         return found and Progress(iteration=found[0], of=total, resolution_angstrom=found[1])
 
     def collect(self, request: StageRequest, log: Path) -> StageResult:
@@ -114,11 +132,12 @@ def _read_log(log: Path) -> list[str]:
 
 def _stand_alone(request: StageRequest, report: JobReport) -> list[str]:
     """Link the stacks beside the table; returns what to know about the offsets it started from."""
-    if request.kind not in REFINEMENTS:
+    if request.kind not in (*REFINEMENTS, "ctfrefine"):
         return []
     data = inputs.read_input(request, ctf=False)
     link_stacks(request.output_dir / report.outputs["particles"], data.root)
-    return ["offsets were searched around those of the input table"] if data.has_offsets else []
+    searched = data.has_offsets and request.kind in REFINEMENTS
+    return ["offsets were searched around those of the input table"] if searched else []
 
 
 def _seed(request: StageRequest, report: JobReport) -> int | None:

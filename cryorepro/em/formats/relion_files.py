@@ -38,6 +38,7 @@ class Iteration:
         number: The iteration; 0 is the state before the first.
         number_of_classes: Maps per model.
         split_halves: Whether two half models stand in place of one.
+        stacked: Whether the classes are images in one stack (2D) in place of maps.
     """
 
     directory: Path
@@ -45,6 +46,7 @@ class Iteration:
     number: int
     number_of_classes: int = 1
     split_halves: bool = False
+    stacked: bool = False
 
     def path(self, name: str) -> Path:
         """Path of the iteration's file ``name``, such as ``data.star``."""
@@ -57,7 +59,9 @@ class Iteration:
 
     @property
     def maps(self) -> tuple[Path, ...]:
-        """The class maps, of both halves if there are two."""
+        """The class maps, of both halves if there are two, or the one stack of class averages."""
+        if self.stacked:
+            return (self.path("classes.mrcs"),)
         classes = range(1, self.number_of_classes + 1)
         return tuple(self.path(f"{half}class{k:03d}.mrc") for half in self._halves for k in classes)
 
@@ -77,7 +81,9 @@ class Iteration:
         return ("half1_", "half2_") if self.split_halves else ("",)
 
 
-def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool = False) -> Iterator[Iteration]:
+def iterations(
+    directory: Path, number_of_classes: int = 1, split_halves: bool = False, stacked: bool = False
+) -> Iterator[Iteration]:
     """Iterations 1 and up whose files are all there and not stale, last first.
 
     Presence is all that is looked at; :func:`cryorepro.em.formats.relion_job.last_iteration` also reads them.
@@ -89,7 +95,7 @@ def iterations(directory: Path, number_of_classes: int = 1, split_halves: bool =
         if match:
             found.append((int(match[3]), int(match[2] or -1), match[1]))
     for number, _, prefix in sorted(found, reverse=True):
-        candidate = Iteration(directory, prefix, number, number_of_classes, split_halves)
+        candidate = Iteration(directory, prefix, number, number_of_classes, split_halves, stacked)
         if number > 0 and not missing_files(directory, prefix, candidate.files, number):
             yield candidate
 

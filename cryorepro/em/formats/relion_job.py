@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
+from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.relion_files import (
     IncompleteJob,
     Iteration,
@@ -60,16 +63,25 @@ class JobReport:
 
 
 def last_iteration(
-    directory: Path, *, rows: int, box_px: int, number_of_classes: int = 1, split_halves: bool = False
+    directory: Path,
+    *,
+    rows: int,
+    box_px: int,
+    number_of_classes: int = 1,
+    split_halves: bool = False,
+    stacked: bool = False,
 ) -> Iteration | None:
     """The last iteration that RELION can go on from: all files there, whole and of the right size.
 
     None if there is no such iteration. A file that a kill cut short is found out by its last table.
     """
-    for iteration in iterations(directory, number_of_classes, split_halves):
+    for iteration in iterations(directory, number_of_classes, split_halves, stacked):
         try:
             _verify(iteration, rows, box_px)
-            _check_directions(iteration)
+            if stacked:
+                readable(read_star, iteration.path("sampling.star"))
+            else:
+                _check_directions(iteration)
         except IncompleteJob:
             continue
         return iteration
@@ -77,13 +89,13 @@ def last_iteration(
 
 
 def latest_progress(
-    directory: Path, number_of_classes: int = 1, split_halves: bool = False
+    directory: Path, number_of_classes: int = 1, split_halves: bool = False, stacked: bool = False
 ) -> tuple[int, float | None] | None:
     """Number and resolution in Angstrom of the last iteration written; None before a job's first files.
 
     The resolution is None before the first iteration, and while it is infinite.
     """
-    for iteration in iterations(directory, number_of_classes, split_halves):
+    for iteration in iterations(directory, number_of_classes, split_halves, stacked):
         try:
             found = [read_model(path).current_resolution_angstrom for path in iteration.models]
         except InputError:  # still being written
@@ -94,14 +106,20 @@ def latest_progress(
 
 
 def inspect_class3d(
-    directory: Path, *, number_of_iterations: int, number_of_classes: int, rows: int, box_px: int
+    directory: Path,
+    *,
+    number_of_iterations: int,
+    number_of_classes: int,
+    rows: int,
+    box_px: int,
+    stacked: bool = False,
 ) -> JobReport:
-    """Check that a classification's last requested iteration is there and sound.
+    """Check that a classification's last requested iteration is there and sound; in 2D its classes are ``stacked``.
 
     Raises:
         IncompleteJob: it is not, or the job asked for or reached another number of iterations.
     """
-    last = next(iterations(directory, number_of_classes), None)
+    last = next(iterations(directory, number_of_classes, stacked=stacked), None)
     if last is None or last.number != number_of_iterations:
         reached = "no iteration" if last is None else f"iteration {last.number}"
         raise IncompleteJob(
@@ -115,7 +133,10 @@ def inspect_class3d(
         )
     outputs = {name: last.path(f"{file}.star") for name, file in
                (("particles", "data"), ("model", "model"), ("optimiser", "optimiser"))}  # fmt: skip
-    outputs |= {f"class{k:03d}": path for k, path in enumerate(last.maps, start=1)}
+    if stacked:
+        outputs["classes"] = last.maps[0]
+    else:
+        outputs |= {f"class{k:03d}": path for k, path in enumerate(last.maps, start=1)}
     return JobReport(
         outputs=_relative(outputs, directory),
         iterations=last.number,
@@ -183,8 +204,20 @@ def _verify(iteration: Iteration, rows: int, box_px: int) -> tuple[OptimiserSumm
             )
     _check_rows(iteration.path("data.star"), rows)
     for path in iteration.maps:
-        check_map(path, box_px, models[0].pixel_size_angstrom)
+        if iteration.stacked:
+            _check_averages(path, box_px, iteration.number_of_classes)
+        else:
+            check_map(path, box_px, models[0].pixel_size_angstrom)
     return optimiser, models
+
+
+def _check_averages(path: Path, box_px: int, number_of_classes: int) -> None:
+    header = readable(read_mrc_header, path)
+    if header.shape != (number_of_classes, box_px, box_px):
+        raise IncompleteJob(f"{path.name}: {header.shape}, not {number_of_classes} class averages in a box of {box_px}")
+    averages = np.memmap(path, dtype=header.dtype, mode="r", offset=header.data_offset, shape=header.shape)
+    if not all(np.isfinite(average).all() for average in averages):
+        raise IncompleteJob(f"{path.name}: the class averages have NaN or infinite pixels")
 
 
 def _check_directions(iteration: Iteration) -> None:

@@ -16,7 +16,10 @@ _UNRESOLVED_ANGSTROM = 999.0
 
 @dataclass(frozen=True)
 class ClassTables:
-    """One class: the name of its map, its share of the particles, and its spectra ``[n / 2 + 1]``."""
+    """One class: the name of its map, its share of the particles, and its spectra ``[n / 2 + 1]``.
+
+    A class of images has no ``direction_prior`` but a centre of its offsets' prior, ``offset_px`` (x, y).
+    """
 
     map_name: str
     fraction: float
@@ -26,7 +29,8 @@ class ClassTables:
     coverage: Floats
     sigma2: Floats
     tau2: Floats
-    direction_prior: Floats
+    direction_prior: Floats | None = None
+    offset_px: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ def model_blocks(model: ModelTables) -> list[StarBlock]:
         del spectrum.columns["rlnAngstromResolution"]
         blocks.append(spectrum)
     for number, part in enumerate(model.classes, start=1):
+        if part.direction_prior is None:
+            continue
         prior: dict[str, Sequence[Value]] = {"rlnOrientationDistribution": part.direction_prior.tolist()}
         blocks.append(make_block(f"model_pdf_orient_class_{number}", prior))
     return blocks
@@ -83,7 +89,7 @@ def model_blocks(model: ModelTables) -> list[StarBlock]:
 
 def _general(model: ModelTables) -> StarBlock:
     values: dict[str, Value] = {
-        "rlnReferenceDimensionality": 3,
+        "rlnReferenceDimensionality": 2 if model.classes[0].direction_prior is None else 3,
         "rlnDataDimensionality": 2,
         "rlnOriginalImageSize": model.box_px,
         "rlnCurrentResolution": model.resolution_angstrom,
@@ -108,6 +114,9 @@ def _classes(classes: Sequence[ClassTables]) -> StarBlock:
         "rlnEstimatedResolution": [part.resolution_angstrom for part in classes],
         "rlnOverallFourierCompleteness": [float(part.coverage.mean()) for part in classes],
     }
+    offsets = [part.offset_px for part in classes if part.offset_px is not None]
+    if offsets:
+        columns |= {"rlnClassPriorOffsetX": [x for x, _ in offsets], "rlnClassPriorOffsetY": [y for _, y in offsets]}
     return make_block("model_classes", columns)
 
 
@@ -164,6 +173,27 @@ def sampling_blocks(
         "rlnAngleTilt": directions_deg[:, 1].tolist(),
     }
     return [pairs("sampling_general", values), make_block("sampling_directions", directions)]
+
+
+def plane_sampling_blocks(
+    *,
+    psi_step_deg: float,
+    offset_range_angstrom: float,
+    offset_step_angstrom: float,
+    perturbation: float,
+    perturbation_factor: float,
+) -> list[StarBlock]:
+    """The block of ``sampling.star`` of a 2D classification."""
+    values: dict[str, Value] = {
+        "rlnIs3DSampling": 0,
+        "rlnIs3DTranslationalSampling": 0,
+        "rlnPsiStep": psi_step_deg,
+        "rlnOffsetRange": offset_range_angstrom,
+        "rlnOffsetStep": offset_step_angstrom,
+        "rlnSamplingPerturbInstance": perturbation,
+        "rlnSamplingPerturbFactor": perturbation_factor,
+    }
+    return [pairs("sampling_general", values)]
 
 
 def optimiser_block(iteration: int, iterations: int, seed: int, values: Mapping[str, Value]) -> StarBlock:

@@ -1,0 +1,135 @@
+"""Stage program: 2D classification of particles, without references or from given ones; RELION's files throughout."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryorepro.em.errors import InputError
+from cryorepro.model.class2d_stages import Class2DParameters
+from cryorepro.model.stage import StageRequest
+from cryorepro_engines.programs._main import parameters_of, run_program
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cryorepro.em.class2d import Class2DJob
+    from cryorepro.em.class2d_files import Class2DFiles
+    from cryorepro.em.class2d_state import Class2DSettings, Class2DState
+    from cryorepro.em.imageset import ImageSet
+    from cryorepro.em.particle_images import ParticleImages
+
+
+def work(request: StageRequest) -> None:
+    """Classify ``inputs.particles``; ``inputs.references``, a stack with one image per class, replace random averages.
+
+    Raises:
+        InputError: an input is malformed, inputs do not fit each other, or the device is not there.
+    """
+    import torch
+
+    from cryorepro.em.class2d import Class2DJob, classify_2d
+    from cryorepro.em.parallel import keep_freed_memory
+    from cryorepro.em.particle_images import open_particle_images
+
+    # Parallel work is done by processes of one thread each: the same bits for any number of them.
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    if request.device != "cpu":
+        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
+    parameters = parameters_of(request, Class2DParameters)
+    loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
+    job = Class2DJob(loaded.images, _settings(request, parameters), request.seed, request.threads)
+    files = _files(request, job, loaded)
+    state = _first_state(request, job, files, loaded)
+    started = time.monotonic()
+    for done in classify_2d(job, state):
+        files.write(done)
+        print(_line(files, done, time.monotonic() - started), flush=True)
+        started = time.monotonic()
+
+
+def _settings(request: StageRequest, parameters: Class2DParameters) -> Class2DSettings:
+    from cryorepro.em.class2d_state import Class2DSettings
+
+    if parameters.particle_diameter_angstrom is None:
+        raise InputError(f"stage {request.stage}: parameters.particle_diameter_angstrom is not given.")
+    names = {field.name for field in fields(Class2DSettings)}
+    given = {name: value for name, value in parameters.model_dump().items() if name in names and value is not None}
+    return Class2DSettings(**given)
+
+
+def _files(request: StageRequest, job: Class2DJob, loaded: ParticleImages) -> Class2DFiles:
+    from cryorepro.em.class2d_files import Class2DFiles
+
+    return Class2DFiles(
+        directory=request.output_dir,
+        particles=loaded.particles,
+        group_names=loaded.group_names,
+        noise_of_group=loaded.noise_of_group,
+        settings=job.settings,
+        seed=request.seed,
+        box_px=job.images.box_px,
+        pixel_size_angstrom=job.images.pixel_size_angstrom,
+    )
+
+
+def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, loaded: ParticleImages) -> Class2DState:
+    """The last complete iteration when resuming, else the start, which is written as iteration 0."""
+    from cryorepro.em.class2d_start import start_2d
+    from cryorepro.em.formats.relion_job import last_iteration
+
+    images, classes = job.images, job.settings.number_of_classes
+    if classes > len(images):
+        raise InputError(f"{request.inputs['particles']}: {len(images)} particles cannot start {classes} classes.")
+    if request.resume:
+        last = last_iteration(
+            request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes, stacked=True
+        )
+        if last is not None:
+            print(f"resuming after iteration {last.number}", flush=True)
+            return files.read(last.number)
+    references = None
+    if "references" in request.inputs:
+        references = _references(request.inputs["references"], images, classes)
+    files.clear()
+    state = start_2d(job, loaded.start_poses(), references)
+    files.write(state)
+    return state
+
+
+def _references(path: Path, images: ImageSet, classes: int) -> Tensor:
+    """The images of a stack, one per class."""
+    import numpy as np
+    import torch
+
+    from cryorepro.em.formats.mrc import read_mrc_header
+
+    header = read_mrc_header(path)
+    if header.shape != (classes, images.box_px, images.box_px):
+        count, rows, columns = header.shape
+        raise InputError(
+            f"{path}: {count} images of {columns} x {rows} pixels, "
+            f"not {classes} of {images.box_px} x {images.box_px} for as many classes."
+        )
+    stack = np.fromfile(path, dtype=header.dtype, offset=header.data_offset, count=int(np.prod(header.shape)))
+    if not np.isfinite(stack).all():
+        raise InputError(f"{path}: the references have NaN or infinite pixels.")
+    return torch.from_numpy(stack.reshape(header.shape).astype(np.float32))
+
+
+def _line(files: Class2DFiles, state: Class2DState, seconds: float) -> str:
+    """One line on an iteration, for people and logs."""
+    in_use = int((state.poses.class_index.bincount(minlength=1) > 0).sum())
+    return (
+        f"iteration {state.iteration}/{files.settings.iterations}  "
+        f"resolution {files.resolution_angstrom(state.resolution_shell):.2f} A  "
+        f"image size {2 * state.image_radius} px  classes in use {in_use}  "
+        f"largest {float(state.class_fractions.max()):.3f}  Pmax {state.average_pmax:.3f}  {seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    run_program(work)
