@@ -14,13 +14,14 @@ from torch import Tensor
 
 from cryorepro.em.conventions import PADDING
 from cryorepro.em.fourier import grid_shells
-from cryorepro.em.fsc import fsc_curve
+from cryorepro.em.fsc import corrected_curve, crossing, fsc_curve, randomise_phases
 from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes
 from cryorepro.em.reconstruction import shell_noise
 from cryorepro.em.streams import random_stream
 
 _SMALLEST_FSC, _LARGEST_FSC = 0.001, 0.999
 _NO_PRIOR = 1e30
+_RANDOMISE_AT_FSC = 0.8
 
 
 def random_halves(count: int, seed: int) -> NDArray[np.int64]:
@@ -56,6 +57,27 @@ def unregularised(
 def half_map_fsc(first: Tensor, second: Tensor, max_radius: int) -> Tensor:
     """FSC ``[box / 2 + 1]`` float64 of two maps ``[n, n, n]``; zero beyond ``max_radius``, one at 0."""
     curve = torch.from_numpy(fsc_curve(first.numpy(), second.numpy()))
+    curve[max_radius + 1 :] = 0.0
+    curve[0] = 1.0
+    return curve
+
+
+def solvent_corrected_fsc(
+    first: Tensor, second: Tensor, mask: Tensor, max_radius: int, generator: np.random.Generator
+) -> Tensor:
+    """FSC ``[box / 2 + 1]`` within ``mask [n, n, n]``, corrected for the mask by randomised phases.
+
+    Chen et al., Ultramicroscopy 135 (2013) 24: phases are drawn anew from the first shell whose unmasked FSC is
+    below 0.8, RELION's ``--solvent_correct_fsc``.  Where none is, the mask can have added nothing.
+    """
+    unmasked = half_map_fsc(first, second, max_radius)
+    start = crossing(unmasked.numpy(), _RANDOMISE_AT_FSC)
+    if not start.crossed:
+        return unmasked
+    halves, within = (first.double().numpy(), second.double().numpy()), mask.double().numpy()
+    masked = fsc_curve(halves[0] * within, halves[1] * within)
+    drawn = [randomise_phases(half, start.shell + 1, generator) * within for half in halves]
+    curve = torch.from_numpy(corrected_curve(masked, fsc_curve(drawn[0], drawn[1]), start.shell + 1))
     curve[max_radius + 1 :] = 0.0
     curve[0] = 1.0
     return curve

@@ -20,8 +20,15 @@ from cryorepro.em.assignment_accuracy import PARTICLES_USED, assignment_changes,
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation
 from cryorepro.em.fsc import crossing
-from cryorepro.em.half_sets import half_map_fsc, join_low_resolution, prior_from_fsc, unregularised
+from cryorepro.em.half_sets import (
+    half_map_fsc,
+    join_low_resolution,
+    prior_from_fsc,
+    solvent_corrected_fsc,
+    unregularised,
+)
 from cryorepro.em.imageset import ImageSet, Poses
+from cryorepro.em.local_search_expectation import local_expectation
 from cryorepro.em.lowpass import lowpass_map
 from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes
 from cryorepro.em.noise import initial_noise
@@ -33,6 +40,7 @@ from cryorepro.em.refine_state import (
     estep_model,
     flattened,
     particle_mask,
+    score_shell,
     start_half,
     updated,
 )
@@ -105,7 +113,7 @@ def start(
     halves = []
     for reference in references:
         smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
-        smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options.flatten_solvent)
+        smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options)
         halves.append(start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px))
     shell = round(box * pixel_size / ini_high_angstrom)
     return Refinement(
@@ -128,32 +136,34 @@ def indices(half_of: NDArray[np.int64], half: int) -> Tensor:
 def iterate(images: ImageSet, state: Refinement, options: RefineOptions, seed: int, workers: int) -> Refinement:
     """One iteration of both halves."""
     sampling = sampling_of(state, options, seed)
-    first = state.iteration == 0
-    halves, found, poses, last = _expect(images, state, options, sampling, seed, workers)
+    halves, found, poses = _expect(images, state, options, sampling, seed, workers)
     box, radius = images.box_px, state.schedule.radius
-    shared = math.ceil(box * images.pixel_size_angstrom / options.join_halves_angstrom)
-    grids = join_low_resolution(found[0].grids[0], found[1].grids[0], shared, options.padding)
+    grids = join_low_resolution(
+        found[0].grids[0], found[1].grids[0], _shared_shells(images, state, options), options.padding
+    )
     summed = [_symmetrised(grid, options) for grid in grids]
     maps = unregularised(summed, box, radius, options.padding, workers)
-    fsc = half_map_fsc(maps[0], maps[1], radius)
+    fsc = _half_map_fsc(maps, state, options, radius, seed)
     rebuilt = _rebuilt(images, halves, summed, fsc, radius, options, workers)
     changes = assignment_changes(state.poses, poses, options.symmetry)
-    accuracy = _accuracy(images, poses, last, state.half_of)
-    resolution = max(1, crossing(fsc.numpy(), 0.5).shell)
     pmax = sum(half.mean_pmax for half in rebuilt) / 2.0
-    cross_correlation = first and options.firstiter_cc
-    schedule = state.schedule if cross_correlation else state.schedule.seen(resolution, changes)
-    resolution = state.resolution_shell if cross_correlation else resolution
+    if state.iteration == 0 and options.firstiter_cc:
+        resolution, schedule, pmax = state.resolution_shell, state.schedule, 0.0
+    else:
+        resolution = max(1, crossing(fsc.numpy(), 0.5).shell)
+        schedule = state.schedule.seen(resolution, changes)
+    schedule = schedule.resized(box, resolution, pmax, float(fsc[min(radius, box // 2) - 1]))
+    # as RELION does, accuracies are those of the new map at the size the next iteration uses
+    accuracy = _accuracy(images, poses, estep_model(rebuilt[1], images, schedule, sampling, options, False, 0), state)
     advanced = schedule.advanced(accuracy, changes)
     if advanced.healpix_order != state.schedule.healpix_order:
         rebuilt = [start_directions(half, advanced, options) for half in rebuilt]
-    at_limit = float(fsc[min(radius, box // 2) - 1])
     return Refinement(
         iteration=state.iteration + 1,
         halves=(rebuilt[0], rebuilt[1]),
         half_of=state.half_of,
         poses=poses,
-        schedule=advanced.resized(box, resolution, 0.0 if cross_correlation else pmax, at_limit),
+        schedule=advanced,
         perturbation=sampling.perturbation,
         fsc=fsc,
         resolution_shell=resolution,
@@ -167,10 +177,10 @@ def finish(images: ImageSet, state: Refinement, options: RefineOptions, seed: in
     box = images.box_px
     state = replace(state, schedule=replace(state.schedule, radius=box // 2))
     sampling = sampling_of(state, options, seed)
-    halves, found, poses, _ = _expect(images, state, options, sampling, seed, workers)
+    halves, found, poses = _expect(images, state, options, sampling, seed, workers)
     grids = [_symmetrised(part.grids[0], options) for part in found]
     maps = unregularised(grids, box, box // 2, options.padding, workers)
-    fsc = half_map_fsc(maps[0], maps[1], box // 2)
+    fsc = _half_map_fsc(maps, state, options, box // 2, seed)
     both = grids[0] + grids[1]
     tau2 = prior_from_fsc(fsc, both, box, box // 2, whole=True, padding=options.padding)
     joined = reconstruct(both, box, box // 2, tau2, 1.0, options.padding)
@@ -224,7 +234,7 @@ def _sampling(schedule: Schedule, options: RefineOptions, perturbation: float) -
 
 def _expect(
     images: ImageSet, state: Refinement, options: RefineOptions, sampling: Sampling, seed: int, workers: int
-) -> tuple[list[HalfState], list[Expectation], Poses, EstepModel]:
+) -> tuple[list[HalfState], list[Expectation], Poses]:
     first = state.iteration == 0
     halves: list[HalfState] = []
     found: list[Expectation] = []
@@ -233,7 +243,11 @@ def _expect(
         fill = (seed * 1009 + state.iteration) % 2**31
         model = estep_model(half, images, state.schedule, sampling, options, first, fill)
         chosen = indices(state.half_of, number)
-        result = expectation(images, state.poses, model, workers, chosen)
+        if _is_local(state, options):
+            shell = score_shell(images, options, state.schedule.radius)
+            result = local_expectation(images, state.poses, model, options.symmetry, workers, chosen, shell)
+        else:
+            result = expectation(images, state.poses, model, workers, chosen)
         poses = poses.updated(chosen, result.poses)
         members = torch.bincount(images.scale_group[chosen], minlength=images.scale_groups)
         halves.append(updated(half, result, members, options, model.cross_correlation))
@@ -241,7 +255,27 @@ def _expect(
     if not options.norm:
         poses = replace(poses, norm=torch.ones_like(poses.norm))
     scale = 10.0**_ORIGIN_DECIMALS
-    return halves, found, replace(poses, origin_px=torch.round(poses.origin_px * scale) / scale), model
+    return halves, found, replace(poses, origin_px=torch.round(poses.origin_px * scale) / scale)
+
+
+def _is_local(state: Refinement, options: RefineOptions) -> bool:
+    """Search around the particles' orientations: on a fine grid, and once they have any."""
+    oriented = state.iteration > 0 or (options.poses_are_given and not options.firstiter_cc)
+    return state.schedule.is_local and oriented
+
+
+def _shared_shells(images: ImageSet, state: Refinement, options: RefineOptions) -> int:
+    """Shells in which the halves share their sums: out to the limit, but never beyond what is resolved."""
+    limit = math.ceil(images.box_px * images.pixel_size_angstrom / options.join_halves_angstrom)
+    return min(limit, state.resolution_shell)
+
+
+def _half_map_fsc(maps: list[Tensor], state: Refinement, options: RefineOptions, radius: int, seed: int) -> Tensor:
+    """FSC of the half maps, within the mask and corrected for it if that is asked for."""
+    if not options.solvent_correct_fsc or options.solvent_mask is None:
+        return half_map_fsc(maps[0], maps[1], radius)
+    generator = random_stream(seed, f"phases {state.iteration + 1}")
+    return solvent_corrected_fsc(maps[0], maps[1], options.solvent_mask, radius, generator)
 
 
 def _symmetrised(grid: Tensor, options: RefineOptions) -> Tensor:
@@ -265,7 +299,7 @@ def _rebuilt(
     return [
         replace(
             half,
-            reference=flattened(part.volume, diameter_px, options.flatten_solvent),
+            reference=flattened(part.volume, diameter_px, options),
             tau2=prior,
             ssnr=part.data_vs_prior,
             coverage=part.coverage,
@@ -275,9 +309,9 @@ def _rebuilt(
     ]
 
 
-def _accuracy(images: ImageSet, poses: Poses, model: EstepModel, half_of: NDArray[np.int64]) -> Accuracy:
+def _accuracy(images: ImageSet, poses: Poses, model: EstepModel, state: Refinement) -> Accuracy:
     """Estimated on the first particles of the half that ``model`` belongs to."""
-    return estimate_accuracy(images, poses, model, indices(half_of, 2)[:PARTICLES_USED])
+    return estimate_accuracy(images, poses, model, indices(state.half_of, 2)[:PARTICLES_USED])
 
 
 def start_directions(half: HalfState, schedule: Schedule, options: RefineOptions) -> HalfState:

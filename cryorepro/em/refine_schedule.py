@@ -1,9 +1,10 @@
 """When a refinement looks finer, how many shells it uses, and when it has converged: RELION's rules.
 
-The facts are those of RELION's auto-refine (Scheres, J. Struct. Biol. 180 (2012) 519, section 2.6): the
-angular step is halved after an iteration without a gain in resolution and one without smaller changes in the
-assignments; it is fine enough below three quarters of the estimated angular accuracy; after that the same two
-conditions mean convergence, and one last iteration uses all data to Nyquist.
+The facts are those of RELION's auto-refine (Scheres, J. Struct. Biol. 180 (2012) 519, section 2.6; ml_optimiser.cpp
+3.1, updateAngularSampling, updateOverallChangesInHiddenVariables, checkConvergence): the angular step is halved after
+an iteration without a gain in resolution and one without smaller changes in the assignments; it is fine enough
+below three quarters of the estimated angular accuracy; after that the same two conditions mean convergence, and one
+last iteration uses all data to Nyquist.  Lengths are in pixels, where 3.1 takes its largest step of 1.5 in Angstrom.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from dataclasses import dataclass, replace
 
 _FINE_ENOUGH = 0.75
 _STALLED = 1
-_GIVE_UP = 3
 _CHANGE_TOLERANCE = 1.03
+# Changes below this part of a step count as none.
+_SMALL_CHANGE_STEPS = 0.4
 _GROWTH_SHELLS = 10
 _GROWTH_OF_HALF_BOX = 0.25
 _GOOD_PMAX, _GOOD_FSC = 0.1, 0.2
 _LARGEST_STEP_PX = 1.5
+_RANGE_PER_CHANGE, _LARGEST_RANGE_GROWTH = 5.0, 1.3
+_LEAST_RANGE_STEPS, _MOST_RANGE_STEPS = 1.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,8 @@ class Changes:
 class Schedule:
     """Where a refinement stands between two iterations.
 
-    ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.  Every
-    orientation is searched in every iteration, so ``finest_order`` bounds the grid: beyond it local searches
-    would be due.
+    ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.  From
+    ``local_order`` on each particle is searched around its own orientation; ``finest_order`` bounds the grid.
     """
 
     healpix_order: int
@@ -51,7 +54,8 @@ class Schedule:
     offset_range_px: float
     offset_step_px: float
     radius: int
-    finest_order: int
+    finest_order: int = 7
+    local_order: int = 4
     best_shell: int = 0
     without_gain: int = 0
     without_change: int = 0
@@ -62,12 +66,13 @@ class Schedule:
 
     @property
     def stalled(self) -> bool:
-        """Neither the resolution nor the assignments moved lately, or the resolution has not for long.
+        """Neither the resolution nor the assignments moved lately."""
+        return self.without_gain >= _STALLED and self.without_change >= _STALLED
 
-        The second is not RELION's: the random perturbation of the grid alone can keep the assignments moving.
-        """
-        settled = self.without_gain >= _STALLED and self.without_change >= _STALLED
-        return settled or self.without_gain >= _GIVE_UP
+    @property
+    def is_local(self) -> bool:
+        """Particles are searched around their own orientations."""
+        return self.healpix_order >= self.local_order
 
     @property
     def fine_step_deg(self) -> float:
@@ -77,9 +82,9 @@ class Schedule:
     def seen(self, resolution_shell: int, changes: Changes) -> Schedule:
         """Count what an iteration brought."""
         gained = resolution_shell > self.best_shell
-        settled = (
-            _CHANGE_TOLERANCE * changes.rotation_deg >= self.smallest_rotation_deg
-            and _CHANGE_TOLERANCE * changes.offset_px >= self.smallest_offset_px
+        fine_offset = self.offset_step_px / 2.0**self.oversampling
+        settled = _is_settled(changes.rotation_deg, self.smallest_rotation_deg, self.fine_step_deg) and _is_settled(
+            changes.offset_px, self.smallest_offset_px, fine_offset
         )
         return replace(
             self,
@@ -98,9 +103,7 @@ class Schedule:
             return replace(self, converged=True)
         if self.fine_step_deg < _FINE_ENOUGH * accuracy.rotation_deg or self.healpix_order >= self.finest_order:
             return replace(self, fine_enough=True)
-        wanted = min(_LARGEST_STEP_PX, _FINE_ENOUGH * accuracy.offset_px) * 2.0**self.oversampling
-        step = min(self.offset_step_px, wanted)
-        reach = min(max(5.0 * changes.offset_px, 1.5 * step), self.offset_range_px)
+        step, reach = self._offsets(accuracy, changes)
         return replace(
             self,
             healpix_order=self.healpix_order + 1,
@@ -112,11 +115,27 @@ class Schedule:
             smallest_offset_px=math.inf,
         )
 
+    def _offsets(self, accuracy: Accuracy, changes: Changes) -> tuple[float, float]:
+        """Step and range of the next coarse grid of shifts, in pixels."""
+        step = min(_LARGEST_STEP_PX, _FINE_ENOUGH * accuracy.offset_px) * 2.0**self.oversampling
+        reach = min(_LARGEST_RANGE_GROWTH * self.offset_range_px, _RANGE_PER_CHANGE * changes.offset_px)
+        reach = max(reach, _LEAST_RANGE_STEPS * step)
+        if reach > _MOST_RANGE_STEPS * step:
+            reach /= 2.0
+        step = max(step, reach / _MOST_RANGE_STEPS)
+        if step > self.offset_step_px:
+            return self.offset_step_px, self.offset_range_px
+        return step, reach
+
     def resized(self, box_px: int, resolution_shell: int, mean_pmax: float, fsc_at_limit: float) -> Schedule:
         """Choose the shells of the next iteration."""
         good = mean_pmax > _GOOD_PMAX and fsc_at_limit > _GOOD_FSC
         growth = round(_GROWTH_OF_HALF_BOX * box_px / 2) if good else _GROWTH_SHELLS
         return replace(self, radius=min(box_px // 2, resolution_shell + growth))
+
+
+def _is_settled(change: float, smallest: float, step: float) -> bool:
+    return change < _SMALL_CHANGE_STEPS * step or _CHANGE_TOLERANCE * change >= smallest
 
 
 def coarse_shell(

@@ -28,7 +28,11 @@ _SMALLEST_OFFSET_SIGMA_PX = 0.5
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """How to refine; names and meaning as in RELION, lengths in pixels where the name says so."""
+    """How to refine; names and meaning as in RELION, lengths in pixels where the name says so.
+
+    ``solvent_mask [n, n, n]`` takes the place of the particle's sphere; ``poses_are_given`` lets even the first
+    iteration search around the particles' own orientations.
+    """
 
     particle_diameter_angstrom: float
     symmetry: Tensor
@@ -44,6 +48,10 @@ class RefineOptions:
     scale: bool = True
     fix_offset_sigma: bool = False
     join_halves_angstrom: float = 40.0
+    poses_are_given: bool = False
+    solvent_mask: Tensor | None = None
+    solvent_correct_fsc: bool = False
+    strict_highres_angstrom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,7 @@ def updated(
     state = replace(
         state,
         offset_sigma_px=state.offset_sigma_px if options.fix_offset_sigma else sigma,
-        direction_prior=updated_directions(found)[0],
+        direction_prior=_directions(state, found),
         log_likelihood=float(found.poses.log_likelihood.sum()),
         mean_pmax=float(found.poses.max_probability.mean()),
     )
@@ -166,11 +174,28 @@ def updated(
     )
 
 
-def flattened(volume: Tensor, diameter_px: float, flatten: bool) -> Tensor:
-    """The map within a soft sphere, the mean of what is outside beyond it."""
-    if not flatten:
+def _directions(state: HalfState, found: Expectation) -> Tensor:
+    """Prior over the directions; a local search has none of its own and leaves it as it was."""
+    if found.direction_weight.shape[1] != state.direction_prior.shape[0]:
+        return state.direction_prior
+    return updated_directions(found)[0]
+
+
+def flattened(volume: Tensor, diameter_px: float, options: RefineOptions) -> Tensor:
+    """The map times the solvent mask; or within a soft sphere, with the mean of what is outside beyond it."""
+    if not options.flatten_solvent:
         return volume.float()
+    if options.solvent_mask is not None:
+        return (volume * options.solvent_mask).float()
     mask = soft_sphere(volume.shape[0], diameter_px / 2.0).to(volume.dtype)
     beyond = 1.0 - mask
     outside = (volume * beyond).sum() / beyond.sum().clamp(min=1e-6)
     return (volume * mask + outside * beyond).float()
+
+
+def score_shell(images: ImageSet, options: RefineOptions, radius: int) -> int | None:
+    """Last shell that is compared: ``strict_highres_exp``; None for all in use."""
+    if options.strict_highres_angstrom is None:
+        return None
+    extent = images.box_px * images.pixel_size_angstrom
+    return min(radius, max(1, round(extent / options.strict_highres_angstrom)))

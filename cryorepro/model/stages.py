@@ -58,6 +58,8 @@ class Refine3DParameters(Record):
     offset_sigma_angstrom: float = Field(10.0, gt=0, le=100_000)
     fix_offset_sigma: bool = False
     low_resol_join_halves_angstrom: Angstrom = 40.0
+    solvent_correct_fsc: bool = False
+    strict_highres_angstrom: Angstrom | None = None
     maximum_iterations: int = Field(50, ge=1, le=999)
     firstiter_cc: bool = False
     ctf: bool = True

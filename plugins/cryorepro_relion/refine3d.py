@@ -15,6 +15,7 @@ from cryorepro_relion.command import (
     flags,
     mpi_prefix,
     number,
+    option,
     runtime_options,
 )
 from cryorepro_relion.leftovers import refuse_leftovers
@@ -59,6 +60,8 @@ def fresh_options(request: StageRequest) -> list[str]:
         *("--particle_diameter", number(p.particle_diameter_angstrom)),
         *flags(flatten_solvent=p.flatten_solvent, zero_mask=p.zero_mask),
         *(("--solvent_mask", inputs.relion_name(mask)) if mask else ()),
+        *flags(solvent_correct_fsc=p.solvent_correct_fsc),
+        *option("--strict_highres_exp", p.strict_highres_angstrom),
         *("--oversampling", str(p.oversampling)),
         *("--healpix_order", str(p.healpix_order)),
         *("--auto_local_healpix_order", str(p.auto_local_healpix_order)),

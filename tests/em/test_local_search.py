@@ -197,11 +197,13 @@ def test_pruning_loses_little_of_the_evidence() -> None:
 
 
 def _same(first: Expectation, second: Expectation, exactly: bool) -> None:
-    tolerance = {"rtol": 0.0, "atol": 0.0} if exactly else {"rtol": 1e-4, "atol": 1e-6}
+    rtol, atol = (0.0, 0.0) if exactly else (1e-4, 1e-6)
     for name in Poses.__dataclass_fields__:
-        torch.testing.assert_close(getattr(first.poses, name), getattr(second.poses, name), **tolerance, msg=name)
+        torch.testing.assert_close(
+            getattr(first.poses, name), getattr(second.poses, name), rtol=rtol, atol=atol, msg=name
+        )
     for name in ("noise", "noise_count", "signal_product", "reference_power"):
-        torch.testing.assert_close(getattr(first, name), getattr(second, name), **tolerance, msg=name)
+        torch.testing.assert_close(getattr(first, name), getattr(second, name), rtol=rtol, atol=atol, msg=name)
     scale = float(first.grids[0].abs().max())
     torch.testing.assert_close(
         first.grids[0], second.grids[0], rtol=0.0, atol=0.0 if exactly else 1e-5 * scale, msg="grid"

@@ -41,18 +41,36 @@ def test_the_grid_is_refined_only_when_nothing_moves_any_more() -> None:
     assert _stalled(START).stalled
     for step in range(1, 4):
         first = first.seen(12, Changes(20.0 / step, 1.0 / step))
-        assert first.stalled == (step == 3), "three iterations without gain are enough"
+        assert not first.stalled, "they still settle, and by more than a fraction of a step"
+    assert first.seen(12, Changes(2.9, 0.3)).stalled, "changes below 0.4 of a step count as none"
+    assert not first.seen(12, Changes(3.1, 0.3)).stalled
 
 
 def test_a_stalled_refinement_halves_its_step_until_that_is_below_the_accuracy() -> None:
     finer = _stalled(START).advanced(FINE, Changes(10.0, 0.3))
     assert finer.healpix_order == 3 and finer.fine_step_deg == pytest.approx(3.75)
     assert finer.offset_step_px == pytest.approx(2 * 0.75 * 0.2)
-    assert finer.offset_range_px == pytest.approx(1.5)
+    assert finer.offset_range_px == pytest.approx(0.75), "five times the change, halved where that is over four steps"
     assert (finer.without_gain, finer.without_change) == (0, 0)
     enough = _stalled(replace(START, healpix_order=3)).advanced(ROUGH, Changes(10.0, 0.3))
     assert enough.healpix_order == 3 and enough.fine_enough and not enough.converged
     assert enough.advanced(ROUGH, Changes(10.0, 0.3)).converged
+
+
+def test_shifts_are_searched_as_far_as_they_moved() -> None:
+    still = _stalled(START).advanced(FINE, Changes(10.0, 0.01))
+    assert still.offset_range_px == pytest.approx(1.5 * still.offset_step_px), "never less than three by three"
+    lively = _stalled(START).advanced(Accuracy(1.0, 0.1), Changes(10.0, 2.0))
+    assert lively.offset_range_px == pytest.approx(1.3 * 5.0 / 2.0), "at most 1.3 times as far, then halved"
+    assert lively.offset_step_px == pytest.approx(lively.offset_range_px / 4.0)
+    rough = _stalled(START).advanced(Accuracy(1.0, 50.0), Changes(10.0, 2.0))
+    assert (rough.offset_step_px, rough.offset_range_px) == (2.0, 5.0), "never a coarser step"
+
+
+def test_searches_are_local_from_the_order_asked_for() -> None:
+    assert not START.is_local
+    assert replace(START, healpix_order=4).is_local
+    assert replace(START, local_order=2).is_local
 
 
 def test_no_grid_finer_than_allowed() -> None:

@@ -33,7 +33,7 @@ OTHER = {
     "offset_range_px": 4, "offset_step_px": 1.5, "offset_sigma_angstrom": 1000, "fix_offset_sigma": True,
     "symmetry": "D2", "firstiter_cc": False, "ctf": False, "ctf_corrected_ref": None, "flatten_solvent": None,
     "zero_mask": False, "norm": None, "scale": None, "perturbation": 0, "adaptive_fraction": 0.99,
-    "strict_highres_angstrom": 15, "padding": 1, "pool": 5, "low_resol_join_halves_angstrom": 50,
+    "strict_highres_angstrom": 15, "solvent_correct_fsc": None, "padding": 1, "pool": 5, "low_resol_join_halves_angstrom": 50,
     "maximum_iterations": 9, "mpi_ranks": 5, "threshold": 0.3, "lowpass_angstrom": 20, "extend_px": 1,
     "soft_edge_px": 4, "lowest_resolution_angstrom": 30, "randomise_at_fsc": 0.7,
     "highest_resolution_angstrom": 13, "randomise_from_angstrom": 25, "skip_fsc_weighting": True,

@@ -54,13 +54,13 @@ def _check_device(request: StageRequest) -> None:
 def _job(request: StageRequest, parameters: Class3DParameters, loaded: ParticleImages) -> Class3DJob:
     from cryorepro.em.class3d import Class3DJob
     from cryorepro.em.class3d_state import Class3DSettings
-    from cryorepro.em.particle_images import read_matching_map
+    from cryorepro.em.solvent_mask import read_solvent_mask
 
     names = {field.name for field in fields(Class3DSettings)}
     settings = Class3DSettings(**{k: v for k, v in parameters.model_dump().items() if k in names})
     images, mask = loaded.images, None
     if "mask" in request.inputs:
-        mask = read_matching_map(request.inputs["mask"], images.box_px, images.pixel_size_angstrom)
+        mask = read_solvent_mask(request.inputs["mask"], images.box_px, images.pixel_size_angstrom)
     return Class3DJob(images, settings, request.seed, request.threads, mask)
 
 

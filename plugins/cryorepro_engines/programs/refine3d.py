@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def work(request: StageRequest) -> None:
     """Refine ``inputs.particles`` from ``inputs.reference``, or from the poses in their table.
 
+    ``inputs.mask`` takes the place of the particle's sphere, and is what ``solvent_correct_fsc`` works within.
+
     With ``use_input_poses`` each half starts from the map its own poses give, unless a reference is given,
     and the halves are those of rlnRandomSubset where the table has them.
 
@@ -41,7 +43,7 @@ def work(request: StageRequest) -> None:
     parameters = parameters_of(request, Refine3DParameters)
     _check(request, parameters)
     loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
-    options = _options(parameters)
+    options = _options(request, parameters, loaded)
     files = _files(request, parameters, loaded)
     state = _first_state(request, parameters, options, files, loaded)
     images, seed, workers = loaded.images, request.seed, request.threads
@@ -68,14 +70,20 @@ def _check(request: StageRequest, parameters: Refine3DParameters) -> None:
         raise InputError(f"{where}: device '{request.device}' is not supported by this program yet.")
     if "reference" not in request.inputs and not parameters.use_input_poses:
         raise InputError(f"{where}: inputs.reference is not given.")
+    if parameters.solvent_correct_fsc and "mask" not in request.inputs:
+        raise InputError(f"{where}: parameters.solvent_correct_fsc needs inputs.mask, which is not given.")
 
 
-def _options(parameters: Refine3DParameters) -> RefineOptions:
+def _options(request: StageRequest, parameters: Refine3DParameters, loaded: ParticleImages) -> RefineOptions:
     import torch
 
     from cryorepro.em.refine_state import RefineOptions
+    from cryorepro.em.solvent_mask import read_solvent_mask
     from cryorepro.em.symmetry import symmetry_matrices
 
+    images, mask = loaded.images, None
+    if "mask" in request.inputs:
+        mask = read_solvent_mask(request.inputs["mask"], images.box_px, images.pixel_size_angstrom)
     return RefineOptions(
         particle_diameter_angstrom=parameters.particle_diameter_angstrom,
         symmetry=torch.from_numpy(symmetry_matrices(parameters.symmetry)),
@@ -91,6 +99,10 @@ def _options(parameters: Refine3DParameters) -> RefineOptions:
         scale=parameters.scale,
         fix_offset_sigma=parameters.fix_offset_sigma,
         join_halves_angstrom=parameters.low_resol_join_halves_angstrom,
+        poses_are_given=parameters.use_input_poses,
+        solvent_mask=mask,
+        solvent_correct_fsc=parameters.solvent_correct_fsc,
+        strict_highres_angstrom=parameters.strict_highres_angstrom,
     )
 
 
@@ -133,8 +145,8 @@ def _first_state(
         offset_range_px=parameters.offset_range_px,
         offset_step_px=parameters.offset_step_px,
         radius=images.box_px // 2,
-        # RELION searches locally from this order on; this program searches globally and stops before it
-        finest_order=max(parameters.healpix_order, parameters.auto_local_healpix_order - 1),
+        finest_order=max(parameters.healpix_order, 7),
+        local_order=parameters.auto_local_healpix_order,
     )
     half_of = _halves(request, parameters, loaded)
     poses = _poses(parameters, loaded)
@@ -210,10 +222,11 @@ def _references(
 def _line(files: Refine3DFiles, state: Refinement, parameters: Refine3DParameters, seconds: float) -> str:
     """One line on an iteration, for people and logs."""
     schedule = state.schedule
+    local = ", local" if schedule.is_local else ""
     return (
         f"iteration {state.iteration}/{parameters.maximum_iterations}  "
         f"resolution {files.box_px * files.pixel_size_angstrom / state.resolution_shell:.2f} A  "
-        f"image size {2 * schedule.radius} px  angular step {schedule.fine_step_deg:.2f} deg  "
+        f"image size {2 * schedule.radius} px  angular step {schedule.fine_step_deg:.2f} deg{local}  "
         f"accuracy {state.accuracy.rotation_deg:.2f} deg  Pmax {state.halves[0].mean_pmax:.3f}  {seconds:.1f} s"
     )
 
