@@ -36,6 +36,7 @@ def print_verdict(record: dict[str, Any], console: Console | None = None) -> Non
         out.print(_table("PUBLISHED CLAIMS", claims, "published"))
         _print_needs(out, claims)
     _print_reasons(out, record["verdicts"])
+    _print_other_axes(out, record["verdicts"])
     _print_end(out, record)
 
 
@@ -60,9 +61,28 @@ def _table(title: str, verdicts: list[dict[str, Any]], label: str) -> Table:
         name = verdict["claim"] or verdict["outcome"]
         table.add_row(
             escape(name), verdict["expected"] or "-", verdict["measured"] or "-", verdict["margin"] or "-",
-            word(verdict["axis_outcome"]) + (" (better)" if verdict["better_than_expected"] else ""),
+            word(_word(verdict)) + (" (better)" if verdict["better_than_expected"] else ""),
         )  # fmt: skip
     return table
+
+
+def _word(verdict: dict[str, Any]) -> str:
+    """A published time is judged on the performance axis, where its conditions could be met at all."""
+    timed = verdict.get("kind") == "time" and not verdict["needs"]
+    return str(verdict["axis_performance"] if timed else verdict["axis_outcome"])
+
+
+def _print_other_axes(out: Console, verdicts: list[dict[str, Any]]) -> None:
+    from cryorepro.compare.judge import performance
+    from cryorepro.model.outcome import Verdict
+
+    if not verdicts:
+        return
+    time, why = performance([Verdict.model_validate(verdict) for verdict in verdicts])
+    levels = dict.fromkeys(verdict["axis_assurance"] for verdict in verdicts if _word(verdict) != "not-attempted")
+    level = ", ".join(levels) or "none: nothing was compared"
+    text = f"performance {time} ({why.partition(';')[0]}); assurance {level}"
+    out.print(Padding(escape(text), (0, 0, 0, 2)), highlight=False)
 
 
 def _print_needs(out: Console, claims: list[dict[str, Any]]) -> None:

@@ -43,7 +43,7 @@ class Answer(NamedTuple):
     """What a command said."""
 
     code: int
-    content: dict[str, Any]
+    content: Any
     error: str
 
 
