@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
-    from cryorepro.compare.bench import BenchComparison, Cell
     from cryorepro.model.bench import BenchRecord
 
 bench_app = typer.Typer(help="Measure this machine at what cryo-EM does, and compare machines.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+THREADS_A_CORE = 8
 _GROUPS: dict[str, tuple[Literal["fs", "cpu", "gpu"], ...]] = {
     "fs": ("fs",), "cpu": ("cpu",), "gpu": ("gpu",), "all": ("fs", "cpu", "gpu"),
 }  # fmt: skip
@@ -52,15 +53,14 @@ def _measure(
 ) -> None:
     import os
 
+    from cryorepro.cli.bench_tables import print_record
     from cryorepro.plugins.loader import load_catalogue
     from cryorepro.workflow.bench.rounds import Policy
     from cryorepro.workflow.bench.run import BenchOptions, run_bench
     from cryorepro.workflow.bench.sizes import sizes_named
     from cryorepro.workflow.fingerprint import take_fingerprint
 
-    for path in (output, csv, cryosparc):
-        if path is not None and path.exists():
-            raise InputError(f"{path}: exists already")
+    _check(output, csv, cryosparc, threads, spread, limit)
     options = BenchOptions(
         groups=_GROUPS[group],
         size_name=size,
@@ -74,12 +74,50 @@ def _measure(
     )
     roles = {"input": options.directory, "scratch": options.cache_directory or options.directory}
     tell = (lambda _: None) if as_json else (lambda name: print(name, file=sys.stderr))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
     record = run_bench(options, lambda: take_fingerprint(load_catalogue(), roles), tell)
-    _write(record, output, csv, cryosparc)
+    # Shown first: a disk that is full by now loses the files, not the minutes.
     if as_json:
         typer.echo(record.model_dump_json(indent=1))
     else:
-        _print_record(record)
+        print_record(record)
+    _write(record, output, csv, cryosparc)
+
+
+def _check_writable(path: Path) -> None:
+    import tempfile
+
+    try:
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(f"{path}: {path.parent} is no directory that can be written ({error.strerror})") from error
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    """Asked to end: gigabytes of files are removed on the way out."""
+    raise SystemExit(128 + number)
+
+
+def _check(
+    output: Path | None, csv: Path | None, cryosparc: Path | None, threads: int | None, spread: float, limit: float
+) -> None:
+    """Refuse before minutes of measuring what would spoil them at their end."""
+    import math
+    import os
+
+    for path in (output, csv, cryosparc):
+        if path is not None and path.exists():
+            raise InputError(f"{path}: exists already")
+        if path is not None:
+            _check_writable(path)
+    most = THREADS_A_CORE * len(os.sched_getaffinity(0))
+    if threads is not None and threads > most:
+        raise InputError(f"--threads {threads}: at most {most} here, {THREADS_A_CORE} for each core")
+    if not 0.0 < spread <= 1.0:
+        raise InputError(f"--spread {spread:g}: expected a part of the median, above 0 and at most 1")
+    if not math.isfinite(limit):
+        raise InputError(f"--limit {limit:g}: expected seconds")
 
 
 def _device(name: str) -> str:
@@ -124,6 +162,7 @@ def compare_command(
     as_json: Json = False,
 ) -> None:
     """Time, share and speed-up against a reference; tests that did other work are marked, not compared."""
+    from cryorepro.cli.bench_tables import print_comparison
     from cryorepro.compare.bench import compare_bench
     from cryorepro.compare.bench_files import load_bench
 
@@ -133,7 +172,7 @@ def compare_command(
     if as_json:
         typer.echo(comparison.model_dump_json(indent=1))
     else:
-        _print_comparison(comparison, details)
+        print_comparison(comparison, details)
 
 
 @bench_app.command("check")
@@ -154,73 +193,11 @@ def check_command(
 def _write(record: BenchRecord, output: Path | None, csv: Path | None, cryosparc: Path | None) -> None:
     from cryorepro.compare.bench_cryosparc import to_cryosparc
     from cryorepro.compare.bench_files import as_csv
+    from cryorepro.store.files import write_atomically
 
     if output is not None:
-        output.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_atomically(output, (record.model_dump_json(indent=1) + "\n").encode())
     if csv is not None:
-        csv.write_text(as_csv(record), encoding="utf-8")
+        write_atomically(csv, as_csv(record).encode())
     if cryosparc is not None:
-        cryosparc.write_text(json.dumps(to_cryosparc(record), indent=1) + "\n", encoding="utf-8")
-
-
-def _print_record(record: BenchRecord) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    out = Console()
-    table = Table("test", "on", "median", "interval", "repeats", "rate", box=None, pad_edge=False)
-    for test in record.tests:
-        bounds = test.interval
-        interval = f"{bounds.low:.4g} to {bounds.high:.4g} s ({bounds.level:.0%})" if bounds else "-"
-        met = "" if test.stop is None or test.stop.met else " *"
-        rate = f"{test.rate:.4g} {test.rate_unit}" if test.rate else "-"
-        table.add_row(
-            test.name, test.device, f"{test.median_seconds:.4g} s", interval, f"{len(test.seconds)}{met}", rate
-        )
-    out.print(table)
-    if any(test.stop is not None and not test.stop.met for test in record.tests):
-        out.print("* the spread that was asked for was not met", highlight=False)
-    if record.calibration is not None:
-        noise = record.calibration
-        text = (
-            f"repeatability: {noise.blocks} equal blocks in {noise.seconds:g} s, spread {noise.spread:.1%}, "
-            f"drift {noise.drift:+.1%}; differences below {noise.smallest_visible:.1%} cannot be seen"
-        )
-        out.print(text, highlight=False)
-    for name, reason in record.skipped.items():
-        out.print(f"{name} was left out: {reason}", markup=False, highlight=False)
-    for flag in record.perturbed:
-        out.print(f"perturbed ({flag['reason']}): {flag['detail']}", markup=False, highlight=False)
-
-
-def _print_comparison(comparison: BenchComparison, details: bool) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    out = Console()
-    table = Table("test", box=None, pad_edge=False)
-    for place, name in enumerate(comparison.names):
-        table.add_column(escape(name) + (" (reference)" if place == comparison.reference else ""))
-    for row in comparison.rows:
-        table.add_row(row.test, *(escape(_shown(cell)) for cell in row.cells))
-        parts = dict.fromkeys(part for cell in row.cells for part in cell.sub_seconds) if details else {}
-        for part in parts:
-            values = [cell.sub_seconds.get(part) for cell in row.cells]
-            table.add_row(f"  {part}", *("-" if value is None else f"{value:.4g} s" for value in values))
-    out.print(table)
-    for name, remarks in zip(comparison.names, comparison.remarks, strict=True):
-        for remark in remarks:
-            out.print(f"{name}: {remark}", markup=False, highlight=False)
-
-
-def _shown(cell: Cell) -> str:
-    if cell.seconds is None:
-        return "-"
-    share = f" ({cell.share:.0%})" if cell.share is not None else ""
-    text = f"{cell.seconds:.4g} s{share}"
-    if cell.standing == "not-comparable":
-        return f"{text} not comparable: {cell.reason}"
-    if cell.standing == "reference" or cell.speed_up is None:
-        return text
-    return f"{text} x{cell.speed_up:.2f}{' within noise' if cell.standing == 'within-noise' else ''}"
+        write_atomically(cryosparc, (json.dumps(to_cryosparc(record), indent=1) + "\n").encode())

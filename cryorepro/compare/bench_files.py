@@ -7,17 +7,16 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from cryorepro.compare.bench_cryosparc import from_cryosparc, is_cryosparc
+from cryorepro.compare.json_files import read_foreign_json
 from cryorepro.em.errors import InputError
 from cryorepro.model.bench import BenchRecord
 from cryorepro.model.shipped import shipped
 
 LARGEST_BYTES = 16_000_000
-DEEPEST = 40
 _CONTROL = re.compile(r"\\u00(?:[01]|7f|[89])|[\x7f-\x9f]")
 """As JSON writes them; names and reasons of other people's records are shown on terminals."""
 
@@ -36,7 +35,7 @@ def load_bench(name: str) -> BenchRecord:
             raise InputError(
                 f"{name}: neither a JSON file nor a reference ({', '.join(known) or 'there are none yet'})"
             )
-    content = _read(path)
+    content = read_foreign_json(path, LARGEST_BYTES, "a record")
     try:
         record = from_cryosparc(content, str(path)) if is_cryosparc(content) else BenchRecord.model_validate(content)
     except ValidationError as error:
@@ -46,30 +45,6 @@ def load_bench(name: str) -> BenchRecord:
     if _CONTROL.search(record.model_dump_json()):
         raise InputError(f"{path}: holds control characters")
     return record
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{path}: larger than the {LARGEST_BYTES:,} bytes a record may have")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if _deeper_than(content, DEEPEST):
-        raise InputError(f"{path}: nested deeper than {DEEPEST} levels")
-    return content
-
-
-def _deeper_than(content: Any, levels: int) -> bool:
-    now = [content]
-    for _ in range(levels):
-        parts = (
-            list(item.values()) if isinstance(item, dict) else item for item in now if isinstance(item, dict | list)
-        )
-        now = [inner for part in parts for inner in part]
-    return bool(now)
 
 
 def as_csv(record: BenchRecord) -> str:

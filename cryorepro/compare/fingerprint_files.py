@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from cryorepro.compare.json_files import read_foreign_json
 from cryorepro.em.errors import InputError
 from cryorepro.model.fingerprint import ProbeResult
 from cryorepro.store.home import Home
@@ -38,14 +38,7 @@ def find_fingerprint(name: str) -> list[ProbeResult]:
 
 def read_fingerprint(path: Path) -> list[ProbeResult]:
     """The fingerprint in a JSON file; errors as :func:`find_fingerprint`."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{path}: larger than the {LARGEST_BYTES:,} bytes a fingerprint may have")
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
+    content = read_foreign_json(path, LARGEST_BYTES, "a fingerprint")
     if isinstance(content, dict):
         content = content.get("fingerprint")
     if not isinstance(content, list) or not content:

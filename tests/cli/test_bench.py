@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +72,13 @@ def test_records_are_compared_and_checked(cryorepro: Command, places: Path) -> N
         ("gpu", "--device", "quantum"),
         ("compare", "missing.json", "missing.json"),
         ("compare", "no-such-reference", "no-such-reference"),
+        ("compare", "/dev/zero", "/dev/zero"),
+        ("cpu", "-o", "/nowhere/a.json"),
+        ("cpu", "--csv", "/proc/a.csv"),
+        ("cpu", "--threads", "100000"),
+        ("cpu", "--spread", "nan"),
+        ("cpu", "--spread", "-1"),
+        ("cpu", "--limit", "inf"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(cryorepro: Command, arguments: tuple[str, ...]) -> None:
@@ -75,3 +86,27 @@ def test_what_cannot_be_measured_is_one_sentence(cryorepro: Command, arguments: 
     assert done.returncode == 2
     assert done.stderr.startswith("cryorepro: ")
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_one_that_is_asked_to_end_leaves_no_files_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cryorepro", "bench", "fs", "--directory", str(tmp_path), "--limit", "60"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.tif")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cryosparcs_names_and_the_registrys_example_lie_beside_ours(cryorepro: Command, places: Path) -> None:
+    done = cryorepro(
+        "bench", "compare", "cryosparc-example-gtx-1080-ti", str(places / "c.json"), str(places / "a.json"), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["test"]: [cell["standing"] for cell in row["cells"]] for row in json.loads(done.stdout)["rows"]}
+    assert rows["fsc_spherical.put_mapr_on_gpu"] == ["reference", "absent", "absent"]
+    assert rows["fsc_spherical.total"] == ["absent", "not-comparable", "absent"]
+    assert {standing for cells in rows.values() for standing in cells} == {"reference", "absent", "not-comparable"}
