@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from dataclasses import dataclass
 
@@ -68,14 +69,28 @@ class EstepModel:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """Real and imaginary parts ``[rows, n]`` float32 of slices."""
+    """Slices ``[rows, 2, n]`` float32: real and imaginary parts."""
 
-    real: Tensor
-    imaginary: Tensor
+    values: Tensor
 
-    def prefix(self, length: int) -> SliceTable:
-        """The first ``length`` pixels of every row."""
-        return SliceTable(self.real[:, :length], self.imaginary[:, :length])
+    @property
+    def pixels(self) -> int:
+        """Pixels of a slice."""
+        return int(self.values.shape[2])
+
+    @property
+    def real(self) -> Tensor:
+        """Real parts ``[rows, n]``."""
+        return self.values[:, 0]
+
+    @property
+    def imaginary(self) -> Tensor:
+        """Imaginary parts ``[rows, n]``."""
+        return self.values[:, 1]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Copies ``[..., 2, n]`` of the slices at ``rows [...]``."""
+        return self.values.index_select(0, rows.flatten()).reshape(*rows.shape, *self.values.shape[1:])
 
 
 def project_table(
@@ -83,11 +98,8 @@ def project_table(
 ) -> SliceTable:
     """Slice ``projectors[classes[i]]`` at ``matrices[i]``, ``[rows, 3, 3]``, on every pixel of ``plane``."""
     rows = int(classes.shape[0])
-    shape = (rows, len(plane))
-    if workers > 1:
-        table = SliceTable(_shared_floats(shape), _shared_floats(shape))
-    else:
-        table = SliceTable(torch.empty(shape), torch.empty(shape))
+    shape = (rows, 2, len(plane))
+    table = SliceTable(_shared_floats(shape) if workers > 1 else torch.empty(shape))
 
     def task(number: int) -> None:
         block = slice(number * _ROWS_PER_TASK, (number + 1) * _ROWS_PER_TASK)
@@ -106,15 +118,16 @@ def _project_block(
     table: SliceTable,
     start: int,
 ) -> None:
-    for number in torch.unique(classes).tolist():
-        rows = (classes == number).nonzero()[:, 0]
-        slices = projectors[number].slices(matrices[rows], plane)
-        table.real[rows + start] = slices.real
-        table.imaginary[rows + start] = slices.imag
+    """Slices of one block; ``classes`` ascends, so that those of one class are neighbours."""
+    numbers, counts = torch.unique_consecutive(classes, return_counts=True)
+    for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+        rows = slice(start, start + count)
+        projectors[number].slices_into(table.values[rows], matrices[:count], plane)
+        matrices, start = matrices[count:], start + count
 
 
-def _shared_floats(shape: tuple[int, int]) -> Tensor:
+def _shared_floats(shape: tuple[int, ...]) -> Tensor:
     """Float32 memory that forked workers write and the parent reads (anonymous, not limited by /dev/shm)."""
-    size = max(shape[0] * shape[1] * 4, 4)
-    values = np.frombuffer(mmap.mmap(-1, size), dtype=np.float32)
-    return torch.from_numpy(values)[: shape[0] * shape[1]].reshape(shape)
+    count = math.prod(shape)
+    values = np.frombuffer(mmap.mmap(-1, max(count * 4, 4)), dtype=np.float32)
+    return torch.from_numpy(values)[:count].reshape(shape)

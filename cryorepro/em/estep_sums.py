@@ -12,8 +12,9 @@ from torch import Tensor
 
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fine_grid import FineGrid
-from cryorepro.em.fine_pass import Contribution, ParticleView, Posterior
+from cryorepro.em.fine_pass import Contribution, Posterior
 from cryorepro.em.imageset import ImageSet, Poses
+from cryorepro.em.preparation import Prepared
 from cryorepro.em.reconstruction import SliceAccumulator
 
 # Slices are summed per orientation before they are spread over the grid. Spreading is the dear part when many
@@ -36,15 +37,15 @@ class SliceSums:
         pixels = len(model.plane)
         self._limit = max(_LEAST_ROWS_HELD, _HELD_BYTES // (_BYTES_PER_COEFFICIENT * pixels))
         # rows are cleared when they are first used: most chunks touch few
-        self._numerator = torch.empty(self._limit, 2 * pixels)
+        self._numerator = torch.empty(self._limit, 2, pixels)
         self._weight = torch.empty(self._limit, pixels)
         self.grids = [SliceAccumulator(p.max_radius, p.padding) for p in model.projectors]
 
-    def add(self, rows: Tensor, part: Contribution) -> None:
-        """Add one particle's contribution at fine ``rows [q]`` (as many at a time as are held)."""
-        for start in range(0, rows.shape[0], self._limit):
+    def add(self, part: Contribution) -> None:
+        """Add what some particles contribute (as many rows at a time as are held)."""
+        for start in range(0, part.rows.shape[0], self._limit):
             block = slice(start, start + self._limit)
-            self._add_block(rows[block], part.numerator[block], part.weight[block])
+            self._add_block(part.rows[block], part.numerator[block], part.weight[block])
 
     def _add_block(self, rows: Tensor, numerator: Tensor, weight: Tensor) -> None:
         fresh = torch.unique(rows[self._place[rows] < 0])
@@ -58,7 +59,7 @@ class SliceSums:
         self._rows.append(fresh)
         self._held = taken.stop
         place = self._place[rows]
-        self._numerator.index_add_(0, place, torch.view_as_real(numerator).flatten(1))
+        self._numerator.index_add_(0, place, numerator)
         self._weight.index_add_(0, place, weight)
 
     def flush(self) -> None:
@@ -67,11 +68,11 @@ class SliceSums:
             return
         rows = torch.cat(self._rows)
         classes = self._grid.class_of[rows // self._grid.children]
-        numerator = torch.view_as_complex(self._numerator[: self._held].reshape(self._held, -1, 2))
         for number in torch.unique(classes).tolist():
             use = (classes == number).nonzero()[:, 0]
+            numerator = torch.complex(*self._numerator[use].unbind(1))
             matrices = self._grid.matrices[rows[use]]
-            self.grids[number].insert(numerator[use], self._weight[use], matrices, self._model.plane)
+            self.grids[number].insert(numerator, self._weight[use], matrices, self._model.plane)
         self._place[rows] = -1
         self._rows, self._held = [], 0
 
@@ -81,10 +82,11 @@ class ChunkSums:
 
     def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet) -> None:
         """Start from zero."""
-        self._model, self._grid = model, grid
+        self._grid, self._images = grid, images
         self._slices = SliceSums(model, grid)
         shells = images.box_px // 2 + 1
         double = torch.float64
+        self._in_shell = torch.nn.functional.one_hot(model.plane.shell, shells).double()
         self._directions = torch.zeros(model.classes, model.sampling.pixels.shape[0], dtype=double)
         self._noise = torch.zeros(images.noise_groups, shells, dtype=double)
         self._noise_count = torch.zeros(images.noise_groups, dtype=double)
@@ -92,27 +94,25 @@ class ChunkSums:
         self._power = torch.zeros(images.scale_groups, shells, dtype=double)
         self._offset = torch.zeros(1, dtype=double)
 
-    def add(
-        self, view: ParticleView, post: Posterior, part: Contribution, noise_group: int, scale_group: int
-    ) -> Tensor:
-        """Add one particle; returns its residual power ``[shells]`` (half plane, |F|^2)."""
-        self._slices.add(post.rows, part)
-        slot = post.rows // self._grid.children
+    def add(self, post: Posterior, part: Contribution, images: Prepared, scale: Tensor, index: Tensor) -> Tensor:
+        """Add a batch of particles, which are at ``index [g]`` of the set.
+
+        Returns their residual power ``[g, shells]`` (half plane, |F|^2).
+        """
+        self._slices.add(part)
+        slot = part.rows // self._grid.children
         where = (self._grid.class_of[slot], self._grid.direction_of[slot])
-        self._directions.index_put_(where, post.weights.sum(dim=0).double(), accumulate=True)
-        offsets = view.images.whole_origin[view.row] + self._grid.shifts[post.shifts]
-        self._offset += (post.weights.sum(dim=1).double() * (offsets**2).sum(dim=1)).sum()
-        shells = self._noise.shape[1]
-        product, power = (
-            torch.zeros(shells, dtype=torch.float64).index_add_(0, self._model.plane.shell, v.double())
-            for v in (part.signal_product, part.reference_power)
-        )
-        residual = view.images.shell_power[view.row].double()
-        residual = residual - 2.0 * view.scale * product + view.scale**2 * power
-        self._noise[noise_group] += residual
-        self._noise_count[noise_group] += 1.0
-        self._product[scale_group] += product
-        self._power[scale_group] += power
+        self._directions.index_put_(where, part.total.double(), accumulate=True)
+        offsets = images.whole_origin[:, None] + self._grid.shifts[post.shifts]
+        self._offset += (post.weights.sum(dim=2).double() * offsets.square().sum(dim=2)).sum()
+        product, power = (v.double() @ self._in_shell for v in (part.signal_product, part.reference_power))
+        each = scale.double()[:, None]
+        residual = images.shell_power.double() - 2.0 * each * product + each**2 * power
+        noise_group, scale_group = self._images.noise_group[index], self._images.scale_group[index]
+        self._noise.index_add_(0, noise_group, residual)
+        self._noise_count.index_add_(0, noise_group, torch.ones(index.shape, dtype=torch.float64))
+        self._product.index_add_(0, scale_group, product)
+        self._power.index_add_(0, scale_group, power)
         return residual
 
     def arrays(self) -> Arrays:

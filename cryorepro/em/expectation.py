@@ -17,8 +17,9 @@ from cryorepro.em.coarse_grid import CoarseGrid, make_coarse_grid
 from cryorepro.em.coarse_pass import Significant, class_block_pass, coarse_pass, scales_of
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.estep_sums import Arrays, ChunkSums, add_arrays, poses_from_arrays, poses_to_arrays
+from cryorepro.em.fine_batch import batches_of
 from cryorepro.em.fine_grid import FineGrid, make_fine_grid, row_bytes
-from cryorepro.em.fine_pass import ParticleView, contribution, posterior
+from cryorepro.em.fine_pass import contribution, posterior
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.parallel import map_in_order
 from cryorepro.em.preparation import Prepared, prepare
@@ -152,13 +153,13 @@ def _fine_chunk(
     rows, turned = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
     shift, residual = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
     probability, evidence = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
-    for i in range(count):
-        view = ParticleView(prepared, i, float(scale[i]), significant[i])
-        post = posterior(model, grid, view)
-        groups = int(images.noise_group[index[i]]), int(images.scale_group[index[i]])
-        residual[i] = sums.add(view, post, contribution(grid, view, post), *groups)[1:].sum()
-        rows[i], turned[i], shift[i] = post.best_row, post.best_turned, post.best_shift
-        probability[i], evidence[i] = post.max_probability, post.log_evidence
+    for batch in batches_of(grid, significant):
+        at, own, scales = batch.members, prepared.select(batch.members), scale[batch.members]
+        post = posterior(model, grid, batch, own, scales)
+        part = contribution(grid, post, own, scales)
+        residual[at] = sums.add(post, part, own, scales, index[at])[:, 1:].sum(dim=1)
+        rows[at], turned[at], shift[at] = post.best_row, post.best_turned, post.best_shift
+        probability[at], evidence[at] = post.max_probability, post.log_evidence
     matrices = grid.matrices[rows]
     matrices[turned] = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)) @ matrices[turned]
     # no model has the mean (shell 0); and what a first reference in any grey scale leaves is not known yet

@@ -21,7 +21,9 @@ class FineGrid:
         slot_of: ``[coarse rows]`` int64 slot of a coarse row, -1 where none was needed.
         class_of: ``[slots]`` int64, and ``direction_of`` ``[slots]`` the coarse direction.
         children: fine orientations per coarse one, ``8**o``.
-        shifts: ``[t, 2]`` float64 fine shifts, ``shift_children`` per coarse shift; ``ramps`` ``[t, n]``.
+        shifts: ``[t, 2]`` float64 fine shifts, ``shift_children`` per coarse shift.
+        ramps: ``[t, 2, n]`` float32, cosine and sine of the phase that each shift adds.
+        log_prior: ``[slots]`` float32 of the slot's class and direction.
     """
 
     table: SliceTable
@@ -33,15 +35,16 @@ class FineGrid:
     shifts: Tensor
     shift_children: int
     ramps: Tensor
+    log_prior: Tensor
 
     def rows_of(self, coarse_rows: Tensor) -> Tensor:
-        """Fine rows ``[m * children]`` of coarse rows ``[m]``, in order."""
-        return (self.slot_of[coarse_rows][:, None] * self.children + torch.arange(self.children)).flatten()
+        """Fine rows ``[..., m * children]`` of coarse rows ``[..., m]``, in order."""
+        return (self.slot_of[coarse_rows][..., None] * self.children + torch.arange(self.children)).flatten(-2)
 
     def shifts_of(self, coarse_shifts: Tensor) -> Tensor:
         """Fine shift indices of coarse shifts, in order."""
         children = torch.arange(self.shift_children)
-        return (coarse_shifts[:, None] * self.shift_children + children).flatten()
+        return (coarse_shifts[..., None] * self.shift_children + children).flatten(-2)
 
 
 def row_bytes(model: EstepModel) -> int:
@@ -64,6 +67,6 @@ def make_fine_grid(model: EstepModel, coarse: CoarseGrid, needed: Tensor, worker
     slot_of = torch.full((model.classes * coarse.rows_per_class,), -1)
     slot_of[needed] = torch.arange(needed.shape[0])
     shifts = model.sampling.translations(order)
-    return FineGrid(
-        table, chosen, slot_of, class_of, direction, children, shifts, 4**order, model.plane.phase_ramps(shifts)
-    )
+    ramps = torch.view_as_real(model.plane.phase_ramps(shifts)).movedim(-1, 1).contiguous()
+    prior = model.log_prior[class_of, direction].float()
+    return FineGrid(table, chosen, slot_of, class_of, direction, children, shifts, 4**order, ramps, prior)

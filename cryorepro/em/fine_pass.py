@@ -1,4 +1,4 @@
-"""The fine pass: posterior over the oversampled samples of one particle, and what it adds to the new model."""
+"""The fine pass: posterior over the oversampled samples of particles, and what they add to the new model."""
 
 from __future__ import annotations
 
@@ -7,142 +7,153 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryorepro.em.coarse_pass import Significant, keep_fraction
+from cryorepro.em.coarse_pass import keep_fraction
 from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.fine_batch import FineBatch
 from cryorepro.em.fine_grid import FineGrid
 from cryorepro.em.preparation import Prepared
 
 
 @dataclass(frozen=True)
-class ParticleView:
-    """One prepared image: its row in the batch, its intensity scale, and its significant coarse samples."""
-
-    images: Prepared
-    row: int
-    scale: float
-    coarse: Significant
-
-
-@dataclass(frozen=True)
 class Posterior:
-    """Weights of one particle's significant fine samples.
+    """Weights of the significant fine samples of a batch of g particles.
 
     Attributes:
-        rows: ``[q]`` fine rows; ``sign`` ``[q]`` is -1 where the 180-degree mate is meant.
-        shifts: ``[s]`` fine shifts.
-        weights: ``[s, q]`` float32, summing to at most 1.
-        best_row, best_turned, best_shift: the most probable sample.
-        max_probability: its weight.
-        log_evidence: log of the sum over all samples, up to the terms that do not depend on the model.
+        rows: ``[g, u]`` fine rows that hold weight; ``sign`` ``[g, u]`` is -1 where the 180-degree mate is meant.
+        shifts: ``[g, v]`` fine shifts that hold weight.
+        weights: ``[g, v, u]`` float32, summing to at most 1 per particle, zero for padding.
+        best_row, best_turned, best_shift: ``[g]`` the most probable sample.
+        max_probability: ``[g]`` float64, its weight.
+        log_evidence: ``[g]`` float64, log of the sum over all samples, up to the terms that do not depend on the model.
     """
 
     rows: Tensor
     sign: Tensor
     shifts: Tensor
     weights: Tensor
-    best_row: int
-    best_turned: bool
-    best_shift: int
-    max_probability: float
-    log_evidence: float
+    best_row: Tensor
+    best_turned: Tensor
+    best_shift: Tensor
+    max_probability: Tensor
+    log_evidence: Tensor
 
 
-def posterior(model: EstepModel, grid: FineGrid, view: ParticleView) -> Posterior:
-    """Score the children of the significant coarse samples at the full size of this iteration."""
-    rows = grid.rows_of(view.coarse.rows)
-    shifts = grid.shifts_of(view.coarse.shifts)
-    sign = torch.where(view.coarse.turned, -1.0, 1.0).repeat_interleave(grid.children)
-    scores = _scores(model, grid, view, rows, sign, shifts)
-    place = int(scores.argmax())
-    best_shift, best_row = divmod(place, scores.shape[1])
-    top = float(scores.flatten()[place])
-    turned = bool(sign[best_row] < 0)
+def posterior(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepared, scale: Tensor) -> Posterior:
+    """Score the samples of a batch at the full size of this iteration; ``images`` and ``scale [g]`` are its own."""
+    scores = _scores(model, grid, batch, images, scale)
+    flat = scores.flatten(1)
+    top, place = flat.max(dim=1)
     if model.cross_correlation:
-        one = torch.ones(1, 1)
-        return Posterior(
-            rows[best_row : best_row + 1], sign[best_row : best_row + 1], shifts[best_shift : best_shift + 1],
-            one, int(rows[best_row]), turned, int(shifts[best_shift]), 1.0, top,
-        )  # fmt: skip
-    weights = torch.exp(scores - top)
-    total = weights.sum(dtype=torch.float64)
-    kept = keep_fraction(weights, model.adaptive_fraction)
-    use_shift, use_row = kept.any(dim=1).nonzero()[:, 0], kept.any(dim=0).nonzero()[:, 0]
-    chosen = (weights * kept)[use_shift][:, use_row] / total.float()
+        weights = torch.zeros_like(flat).scatter_(1, place[:, None], 1.0).reshape(scores.shape)
+        total = torch.ones(top.shape, dtype=torch.float64)
+    else:
+        weights = torch.exp(flat - top[:, None]).reshape(scores.shape)
+        total = weights.sum(dim=(1, 2), dtype=torch.float64)
+        for own in weights:
+            own.mul_(keep_fraction(own, model.adaptive_fraction))
+        weights.div_(total.float()[:, None, None])
+    orientation, shift = place % scores.shape[2], place // scores.shape[2]
+    member = torch.arange(place.shape[0])
+    use_row, use_shift = _in_use(weights.amax(dim=1)), _in_use(weights.amax(dim=2))
+    chosen = weights.gather(2, use_row[:, None].expand(-1, weights.shape[1], -1))
+    chosen = chosen.gather(1, use_shift[:, :, None].expand(-1, -1, chosen.shape[2]))
     return Posterior(
-        rows[use_row], sign[use_row], shifts[use_shift], chosen, int(rows[best_row]), turned,
-        int(shifts[best_shift]), 1.0 / float(total), top + float(total.log()),
-    )  # fmt: skip
+        rows=batch.rows.gather(1, use_row),
+        sign=batch.sign.gather(1, use_row),
+        shifts=batch.shifts.gather(1, use_shift),
+        weights=chosen,
+        best_row=batch.rows[member, orientation],
+        best_turned=batch.sign[member, orientation] < 0,
+        best_shift=batch.shifts[member, shift],
+        max_probability=1.0 / total,
+        log_evidence=top.double() + total.log(),
+    )
 
 
-def _scores(
-    model: EstepModel, grid: FineGrid, view: ParticleView, rows: Tensor, sign: Tensor, shifts: Tensor
-) -> Tensor:
-    """Log weights ``[s, q]`` (or cross-correlations) of every combination of shift and row."""
-    images, row = view.images, view.row
-    weight = images.ctf[row] * view.scale if model.score_with_ctf else torch.ones_like(images.ctf[row])
-    inverse = images.inverse_sigma2[row]
-    inverse = torch.ones_like(inverse) if model.cross_correlation else inverse
-    left = (images.masked[row] * (weight * inverse)) * grid.ramps[shifts]
-    real, imaginary = grid.table.real[rows], grid.table.imaginary[rows]
-    cross = left.real.contiguous() @ real.T + (left.imag.contiguous() @ imaginary.T) * sign
-    power = (real.square_().add_(imaginary.square_())) @ (weight**2 * inverse)
+def _in_use(largest: Tensor) -> Tensor:
+    """Places ``[g, u]`` of the positive entries of ``largest [g, q]``, in order, filled up to one length."""
+    used = largest > 0
+    count = int(used.sum(dim=1).max())
+    return torch.sort(used.to(torch.int8), dim=1, descending=True, stable=True).indices[:, :count]
+
+
+def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepared, scale: Tensor) -> Tensor:
+    """Log weights ``[g, s, q]`` (or cross-correlations) of every combination of shift and row."""
+    weight = images.ctf * scale[:, None] if model.score_with_ctf else torch.ones_like(images.ctf)
+    inverse = torch.ones_like(images.inverse_sigma2) if model.cross_correlation else images.inverse_sigma2
+    left = _shifted(images.masked * (weight * inverse), grid, batch.shifts)
+    slices = grid.table.gather(batch.rows)
+    cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(batch.sign[:, None])
+    cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
+    twice = (weight**2 * inverse).repeat(1, 2)[:, :, None]
+    power = torch.bmm(slices.square_().flatten(2), twice)[:, None, :, 0]
     if model.cross_correlation:
-        return cross * power.clamp(min=1e-30).rsqrt()
-    slots = view.coarse.rows
-    slot = grid.slot_of[slots]
-    prior = model.log_prior[grid.class_of[slot], grid.direction_of[slot]].float()
-    offsets = model.log_offset_prior(images.whole_origin[row] + grid.shifts[shifts]).float()
-    scores = cross + offsets[:, None] + (prior.repeat_interleave(grid.children) - 0.5 * power)
-    return scores.masked_fill_(_insignificant(grid, view.coarse), -torch.inf)
+        cross.mul_(power.clamp_(min=1e-30).rsqrt_())
+    else:
+        prior = grid.log_prior[torch.div(batch.rows, grid.children, rounding_mode="floor")][:, None]
+        offsets = model.log_offset_prior(images.whole_origin[:, None] + grid.shifts[batch.shifts]).float()
+        cross.add_(offsets[:, :, None]).add_(power.mul_(-0.5).add_(prior))
+    return cross.masked_fill_(~batch.allowed, -torch.inf)
 
 
-def _insignificant(grid: FineGrid, coarse: Significant) -> Tensor:
-    """``[s, q]`` fine combinations whose coarse parents are not a significant pair."""
-    per_shift = (~coarse.pairs.T).repeat_interleave(grid.shift_children, dim=0)
-    return per_shift.repeat_interleave(grid.children, dim=1)
+def _shifted(images: Tensor, grid: FineGrid, shifts: Tensor) -> Tensor:
+    """Complex ``images [g, n]`` moved by ``shifts [g, s]``: ``[g, s, 2, n]``, real and imaginary parts."""
+    ramps = grid.ramps.index_select(0, shifts.flatten()).reshape(*shifts.shape, *grid.ramps.shape[1:])
+    cosine, sine = ramps.unbind(2)
+    real, imaginary = images.real[:, None], images.imag[:, None]
+    out = torch.empty_like(ramps)
+    torch.mul(cosine, real, out=out[:, :, 0]).addcmul_(sine, imaginary, value=-1.0)
+    torch.mul(sine, real, out=out[:, :, 1]).addcmul_(cosine, imaginary)
+    return out
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one particle adds to the sums of the maximisation.
+    """What a batch of g particles adds to the sums of the maximisation.
 
     Attributes:
-        numerator: ``[q, n]`` complex64, weighted images times CTF over sigma2, for the posterior's rows.
-        weight: ``[q, n]`` float32, weighted CTF^2 over sigma2.
-        signal_product: ``[n]`` the image's correlation with the model, per pixel, without the scale.
-        reference_power: ``[n]`` the power of the model, per pixel, without the scale.
+        rows: ``[r]`` fine rows, ``total`` ``[r]`` the posterior each holds.
+        numerator: ``[r, 2, n]`` float32, real and imaginary part of weighted images times CTF over sigma2.
+        weight: ``[r, n]`` float32, weighted CTF^2 over sigma2.
+        signal_product: ``[g, n]`` the images' correlation with the model, per pixel, without the scale.
+        reference_power: ``[g, n]`` the power of the model, per pixel, without the scale.
     """
 
+    rows: Tensor
+    total: Tensor
     numerator: Tensor
     weight: Tensor
     signal_product: Tensor
     reference_power: Tensor
 
 
-def contribution(grid: FineGrid, view: ParticleView, post: Posterior) -> Contribution:
+def contribution(grid: FineGrid, post: Posterior, images: Prepared, scale: Tensor) -> Contribution:
     """Average the shifted images over the posterior of every row."""
-    images, row = view.images, view.row
-    ramps = grid.ramps[post.shifts]
-    per_row = post.weights.T.contiguous()
-    plain = _weighted_sum(per_row, images.plain[row] * ramps, post.sign)
-    masked = _weighted_sum(per_row, images.masked[row] * ramps, post.sign)
-    ctf, inverse = images.ctf[row], images.inverse_sigma2[row]
-    modelled = ctf * view.scale
-    total = per_row.sum(dim=1)
-    real, imaginary = grid.table.real[post.rows], grid.table.imaginary[post.rows]
-    product = (real * masked.real + imaginary * masked.imag).sum(dim=0)
-    power = total @ (real**2 + imaginary**2)
+    per_row = post.weights.transpose(1, 2)
+    total = post.weights.sum(dim=1)
+    modelled = images.ctf * scale[:, None]
+    plain = _averaged(
+        per_row, _shifted(images.plain * (modelled * images.inverse_sigma2), grid, post.shifts), post.sign
+    )
+    masked = _averaged(per_row, _shifted(images.masked * images.ctf, grid, post.shifts), post.sign)
+    slices = grid.table.gather(post.rows)
+    product = masked.mul_(slices).sum(dim=(1, 2))
+    power = torch.bmm(total[:, None], slices.square_().flatten(2)).reshape(total.shape[0], 2, -1).sum(dim=1)
+    weight = total[:, :, None] * (modelled.square() * images.inverse_sigma2)[:, None]
+    used = (total.flatten() > 0).nonzero()[:, 0]
     return Contribution(
-        numerator=plain * (modelled * inverse),
-        weight=total[:, None] * (modelled**2 * inverse),
-        signal_product=product * ctf,
-        reference_power=power * ctf**2,
+        rows=post.rows.flatten()[used],
+        total=total.flatten()[used],
+        numerator=plain.flatten(0, 1)[used],
+        weight=weight.flatten(0, 1)[used],
+        signal_product=product,
+        reference_power=power * images.ctf.square(),
     )
 
 
-def _weighted_sum(per_row: Tensor, shifted: Tensor, sign: Tensor) -> Tensor:
-    """``sum_t w[q, t] X_t`` as complex ``[q, n]``, conjugated where the 180-degree mate is meant."""
-    flat = per_row @ torch.view_as_real(shifted).flatten(1)
-    pairs = flat.reshape(per_row.shape[0], -1, 2)
-    pairs[..., 1] *= sign[:, None]
-    return torch.view_as_complex(pairs)
+def _averaged(per_row: Tensor, shifted: Tensor, sign: Tensor) -> Tensor:
+    """``sum_t w[q, t] X_t`` as ``[g, q, 2, n]``, conjugated where the 180-degree mate is meant."""
+    pixels = shifted.shape[3]
+    average = torch.bmm(per_row, shifted.flatten(2)).reshape(*sign.shape, 2, pixels)
+    average[:, :, 1] *= sign[:, :, None]
+    return average

@@ -58,6 +58,27 @@ def slice_points(matrices: Tensor, plane: HalfPlane, padding: int = PADDING) -> 
     return torch.einsum("rij,in->rnj", matrices[:, :2], pixels)
 
 
+def locate_slices(matrices: Tensor, plane: HalfPlane, padding: int, radius: int) -> Corners:
+    """`locate` for every pixel of central slices ``matrices [r, 3, 3]``, slice after slice."""
+    pixels = torch.stack([plane.kx, plane.ky]).to(matrices) * padding
+    # coordinate by coordinate: everything that follows then runs over contiguous numbers
+    x, y, z = (matrices[:, :2].permute(2, 0, 1).reshape(-1, 2) @ pixels).reshape(3, -1)
+    sign = torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
+    x, y, z = x.abs_(), y.mul_(sign), z.mul_(sign)
+    x0, y0, z0 = x.floor(), y.floor(), z.floor()
+    side = 2 * radius + 1
+    whole = torch.int32 if 2 * side**3 < 2**31 else torch.int64
+    index = z0.to(whole).add_(radius).mul_(side).add_(y0.to(whole)).add_(radius).mul_(radius + 1).add_(x0.to(whole))
+    return Corners(index, x.sub_(x0), y.sub_(y0), z.sub_(z0), sign)
+
+
+def weights_across_x(cell: Corners) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bilinear weights ``[p]`` of the corners (z, y) = (0, 0), (0, 1), (1, 0), (1, 1)."""
+    both = cell.y * cell.z
+    y, z = cell.y - both, cell.z - both
+    return (1.0 - cell.z).sub_(y), y, z, both
+
+
 class Projector:
     """The transform of one reference, ready to be sliced.
 
@@ -69,7 +90,11 @@ class Projector:
         box = volume.shape[-1]
         # slices interpolate the transform, which damps real space: undo that beforehand
         corrected = volume / trilinear_attenuation(box, padding, volume.dtype, volume.device)
-        self.grid = volume_to_grid(corrected, max_radius, padding) * box
+        grid = volume_to_grid(corrected, max_radius, padding) * box
+        flat = torch.view_as_real(grid.reshape(-1))
+        # each value beside its neighbour along x (what is beyond the last is never used): one look-up finds both
+        self._pairs = torch.cat([flat, flat.roll(-1, 0)], dim=1)
+        self.grid = torch.view_as_complex(self._pairs.view(*grid.shape, 2, 2)[..., 0, :])
         self.max_radius = max_radius
         self.padding = padding
 
@@ -78,19 +103,27 @@ class Projector:
 
         Every pixel must lie within ``max_radius``.
         """
-        rows = max(1, _POINTS_PER_BLOCK // len(plane))
-        out = torch.empty(matrices.shape[0], len(plane), dtype=self.grid.dtype, device=self.grid.device)
-        for start in range(0, matrices.shape[0], rows):
-            block = matrices[start : start + rows].to(self.grid.real.dtype)
-            points = slice_points(block, plane, self.padding).reshape(-1, 3)
-            out[start : start + rows] = self._interpolate(points).reshape(-1, len(plane))
-        return out
+        real = self.grid.real.dtype
+        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=real, device=self.grid.device)
+        self.slices_into(out, matrices, plane)
+        return torch.complex(out[:, 0], out[:, 1])
 
-    def _interpolate(self, points: Tensor) -> Tensor:
+    def slices_into(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
+        """Write real and imaginary parts of `slices` to ``out [r, 2, n]``."""
+        rows = max(1, _POINTS_PER_BLOCK // len(plane))
+        for start in range(0, matrices.shape[0], rows):
+            block = slice(start, start + rows)
+            self._interpolate(out[block], matrices[block].to(out.dtype), plane)
+
+    def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         radius = self.grid.shape[-1] - 1
-        cell = locate(points, radius)
-        flat = self.grid.reshape(-1)
-        value = torch.zeros(points.shape[0], dtype=flat.dtype, device=flat.device)
-        for dz, dy, dx, offset in corner_offsets(radius):
-            value += flat.take(cell.index + offset) * corner_weight(cell, dz, dy, dx)
-        return torch.complex(value.real, value.imag * cell.sign)
+        cell = locate_slices(matrices, plane, self.padding, radius)
+        offsets = torch.tensor([o for _, _, x, o in corner_offsets(radius) if x == 0]).to(cell.index)
+        pair = torch.nn.functional.embedding_bag(
+            cell.index[:, None] + offsets, self._pairs, mode="sum",
+            per_sample_weights=torch.stack(weights_across_x(cell), dim=1),
+        ).T  # fmt: skip
+        shape = out.shape[0], out.shape[2]
+        torch.lerp(pair[0], pair[2], cell.x, out=pair[0])
+        imaginary = torch.lerp(pair[1], pair[3], cell.x).mul_(cell.sign)
+        out[:, 0], out[:, 1] = pair[0].reshape(shape), imaginary.reshape(shape)

@@ -19,7 +19,14 @@ from cryorepro.em.fourier import (
     grid_to_volume,
     trilinear_attenuation,
 )
-from cryorepro.em.projection import corner_offsets, corner_weight, locate, slice_points
+from cryorepro.em.projection import (
+    Corners,
+    corner_offsets,
+    corner_weight,
+    locate,
+    locate_slices,
+    weights_across_x,
+)
 
 _POINTS_PER_BLOCK = 1 << 16
 # RELION's constants: the prior acts from this shell on; weights stay above this part of their shell's mean.
@@ -51,20 +58,21 @@ class SliceAccumulator:
     def insert(self, numerator: Tensor, weight: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         """Add slices: ``numerator [r, n]`` complex and ``weight [r, n]`` at orientations ``[r, 3, 3]``."""
         rows = max(1, _POINTS_PER_BLOCK // len(plane))
+        radius = self.shape[2] - 1
         for start in range(0, matrices.shape[0], rows):
             block = slice(start, start + rows)
-            points = slice_points(matrices[block].to(self.data.dtype), plane, self.padding).reshape(-1, 3)
-            self._scatter(points, numerator[block].reshape(-1), weight[block].reshape(-1))
+            cell = locate_slices(matrices[block].to(self.data.dtype), plane, self.padding, radius)
+            self._scatter(cell, numerator[block].reshape(-1), weight[block].reshape(-1))
 
-    def _scatter(self, points: Tensor, numerator: Tensor, weight: Tensor) -> None:
-        radius = self.shape[2] - 1
-        cell = locate(points, radius)
-        real, imaginary = numerator.real, numerator.imag * cell.sign
-        for dz, dy, dx, offset in corner_offsets(radius):
-            index, share = cell.index + offset, corner_weight(cell, dz, dy, dx)
-            self.data[0].scatter_add_(0, index, share * real)
-            self.data[1].scatter_add_(0, index, share * imaginary)
-            self.data[2].scatter_add_(0, index, share * weight)
+    def _scatter(self, cell: Corners, numerator: Tensor, weight: Tensor) -> None:
+        index = cell.index.long()
+        values = numerator.real.contiguous(), numerator.imag * cell.sign, weight
+        offsets = [offset for _, _, dx, offset in corner_offsets(self.shape[2] - 1) if dx == 0]
+        for across, offset in zip(weights_across_x(cell), offsets, strict=True):
+            upper = across * cell.x
+            for share, start in ((across.sub_(upper), offset), (upper, offset + 1)):
+                for sums, value in zip(self.data, values, strict=True):
+                    sums[start:].scatter_add_(0, index, share * value)
 
 
 def hermitian(data: Tensor) -> Tensor:
