@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
 from cryorepro.em.formats.ctfrefine_products import inspect_ctfrefine
+from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
 from cryorepro.em.formats.locres_products import inspect_locres
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles

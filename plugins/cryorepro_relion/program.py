@@ -14,7 +14,8 @@ REFINE = "relion_refine"
 REFINE_MPI = "relion_refine_mpi"
 MASK_CREATE = "relion_mask_create"
 POSTPROCESS = "relion_postprocess"
-PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS)
+CTF_REFINE = "relion_ctf_refine"
+PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS, CTF_REFINE)
 _TIMEOUT_S = 60
 
 

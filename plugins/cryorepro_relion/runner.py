@@ -18,6 +18,7 @@ from cryorepro.model.stages import Class3DParameters
 from cryorepro_relion import (
     class2d,
     class3d,
+    ctfrefine,
     initialmodel,
     inputs,
     localres,

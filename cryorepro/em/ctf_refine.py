@@ -1,0 +1,189 @@
+"""Refinement of defocus, astigmatism and beam tilt of particles whose poses are known.
+
+One micrograph is one task: its particles are read and projected, and defocus (per particle) and astigmatism (per
+micrograph) are fitted in turn. Signal scale and noise come from all particles of an optics group at the CTFs of the
+round before; two rounds suffice. Phase shifts, Cs and amplitude contrast stay as they are. The targets are those of
+Zivanov, Nakane & Scheres, IUCrJ 7 (2020) 253.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryorepro.em.ctf import CtfParameters, wavelengths_angstrom
+from cryorepro.em.ctf_refine_data import Observed, Observer, ShellSums, Weights
+from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, phase_per_angstrom
+from cryorepro.em.ctf_refine_tilt import TiltFit, common_overlap, fit_tilt, tilt_basis
+from cryorepro.em.parallel import map_in_order
+
+ROUNDS = 2
+_ALTERNATIONS = 3
+_REFINED = ("defocus_u_angstrom", "defocus_v_angstrom", "defocus_angle_deg")
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CtfRefineOptions:
+    """What is fitted, and within which range of defocus and astigmatism in Angstrom."""
+
+    defocus: bool = True
+    astigmatism: bool = True
+    beam_tilt: bool = True
+    range_angstrom: float = 2000.0
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """Particles of one micrograph and one optics group (position in the table of groups)."""
+
+    index: Tensor
+    group: int
+
+
+@dataclass(frozen=True)
+class CtfRefined:
+    """Refined parameters of all particles.
+
+    Attributes:
+        ctf: what the table now says.
+        at_limit: bool ``[n]``, particles that kept their defocus because no minimum lay within the range.
+        tilts: change of beam tilt per optics group, None where it was not fitted.
+    """
+
+    ctf: CtfParameters
+    at_limit: Tensor
+    tilts: Sequence[TiltFit | None]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What one task gives back: numpy arrays, because it may come from another process."""
+
+    defocus: Array
+    at_limit: Array
+    sums: Sequence[Array]
+    overlap: Array
+
+
+def refine_ctf(
+    observer: Observer, micrographs: Sequence[Micrograph], groups: int, options: CtfRefineOptions, workers: int = 1
+) -> CtfRefined:
+    """Refine the CTFs of all particles.
+
+    Args:
+        observer: images, poses and maps.
+        micrographs: every particle once.
+        groups: number of optics groups.
+        options: what to fit.
+        workers: processes; results do not depend on their number.
+    """
+    ctf = observer.images.ctf
+    at_limit = torch.zeros(len(observer.images), dtype=torch.bool)
+    weights: Weights | None = None
+    overlaps = torch.zeros(groups, len(observer.plane), dtype=torch.complex128)
+    for _ in range(ROUNDS + 1):
+        totals: list[ShellSums | None] = [None] * groups
+        overlaps = torch.zeros_like(overlaps)
+
+        def task(number: int, ctf: CtfParameters = ctf, weights: Weights | None = weights) -> _Done:
+            return _refine_micrograph(observer, micrographs[number], ctf, weights, options)
+
+        for where, done in zip(micrographs, map_in_order(task, len(micrographs), workers), strict=True):
+            ctf = _merged(ctf, where.index, torch.from_numpy(done.defocus))
+            at_limit[where.index] = torch.from_numpy(done.at_limit)
+            sums = ShellSums(*(torch.from_numpy(part) for part in done.sums))
+            before = totals[where.group]
+            totals[where.group] = sums if before is None else before + sums
+            overlaps[where.group] += torch.from_numpy(done.overlap)
+        weights = _weights(totals)
+    tilts = [_tilt(observer, micrographs, number, overlaps) if options.beam_tilt else None for number in range(groups)]
+    return CtfRefined(ctf, at_limit, tilts)
+
+
+def _refine_micrograph(
+    observer: Observer, where: Micrograph, ctf: CtfParameters, weights: Weights | None, options: CtfRefineOptions
+) -> _Done:
+    """Fit one micrograph, then sum what the next round's weights and the beam tilt need."""
+    seen = observer.observe(where.index)
+    optics = ctf.select(where.index)
+    at_limit = torch.zeros(len(where.index), dtype=torch.bool)
+    overlap = torch.zeros(len(observer.plane), dtype=torch.complex128)
+    if weights is not None:
+        optics, at_limit = _fit(observer, seen, optics, where.group, weights, options)
+    phase = observer.phase(optics)
+    if weights is not None:
+        overlap = common_overlap(seen, phase, weights.cross_factor(where.group, observer.plane))
+    sums = ShellSums.of(seen, phase, observer.plane)
+    return _Done(
+        torch.stack([getattr(optics, name) for name in _REFINED], dim=1).numpy(),
+        at_limit.numpy(),
+        [part.numpy() for part in (sums.cross, sums.power, sums.image, sums.pixels)],
+        overlap.numpy(),
+    )
+
+
+def _fit(
+    observer: Observer, seen: Observed, optics: CtfParameters, group: int, weights: Weights, options: CtfRefineOptions
+) -> tuple[CtfParameters, Tensor]:
+    plane = observer.plane
+    power = seen.power * weights.power_factor(group, plane)
+    cross = seen.cross.real * weights.cross_factor(group, plane)
+    wavelength = float(wavelengths_angstrom(optics.voltage_kv[:1])[0])
+    rates = phase_per_angstrom(plane, wavelength, observer.images.pixel_size_angstrom)
+    squared = plane.kx**2 + plane.ky**2
+    at_limit = torch.zeros(power.shape[0], dtype=torch.bool)
+    for _ in range(_ALTERNATIONS if options.astigmatism else 1):
+        if options.astigmatism:
+            change = fit_astigmatism(power, cross, observer.phase(optics), rates, 0.5 * options.range_angstrom)
+            if not options.defocus:
+                change[0] = 0.0
+            optics = changed(optics, change.expand(power.shape[0], 3))
+        if options.defocus:
+            fit = fit_defocus(power, cross, observer.phase(optics), rates[0], squared, options.range_angstrom)
+            at_limit = fit.at_limit
+            optics = changed(optics, torch.nn.functional.pad(fit.change[:, None], (0, 2)))
+    return optics, at_limit
+
+
+def changed(optics: CtfParameters, change_angstrom: Tensor) -> CtfParameters:
+    """CTFs with ``change_angstrom [b, 3]`` added to mean defocus and to its parts along cos 2a and sin 2a."""
+    mean = 0.5 * (optics.defocus_u_angstrom + optics.defocus_v_angstrom) + change_angstrom[:, 0]
+    half = 0.5 * (optics.defocus_u_angstrom - optics.defocus_v_angstrom)
+    twice = torch.deg2rad(2.0 * optics.defocus_angle_deg)
+    along = half * torch.cos(twice) + change_angstrom[:, 1]
+    across = half * torch.sin(twice) + change_angstrom[:, 2]
+    size = torch.hypot(along, across)
+    angle = torch.rad2deg(0.5 * torch.atan2(across, along)) % 180.0
+    return replace(optics, defocus_u_angstrom=mean + size, defocus_v_angstrom=mean - size, defocus_angle_deg=angle)
+
+
+def _merged(ctf: CtfParameters, index: Tensor, defocus: Tensor) -> CtfParameters:
+    """``ctf`` with the columns of ``defocus [b, 3]`` at ``index``."""
+    columns = {name: getattr(ctf, name).clone() for name in _REFINED}
+    for number, values in enumerate(columns.values()):
+        values[index] = defocus[:, number]
+    return replace(ctf, **columns)
+
+
+def _weights(totals: Sequence[ShellSums | None]) -> Weights:
+    present = next(total for total in totals if total is not None)
+    neutral = torch.zeros_like(present.power), torch.ones_like(present.power)
+    pairs = [neutral if total is None else total.signal_and_noise() for total in totals]
+    return Weights(torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs]))
+
+
+def _tilt(observer: Observer, micrographs: Sequence[Micrograph], group: int, overlaps: Tensor) -> TiltFit | None:
+    first = next((where.index[0] for where in micrographs if where.group == group), None)
+    if first is None or not bool((overlaps[group].abs() > 0).any()):
+        return None
+    ctf, images = observer.images.ctf, observer.images
+    voltage, aberration = float(ctf.voltage_kv[first]), float(ctf.spherical_aberration_mm[first])
+    if aberration == 0.0:
+        return None
+    return fit_tilt(overlaps[group], tilt_basis(observer.plane, images.pixel_size_angstrom, voltage, aberration))

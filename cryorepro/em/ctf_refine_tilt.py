@@ -1,0 +1,93 @@
+"""Beam tilt of an optics group from the phases that all its particles have in common.
+
+With X = s c P exp(-i phi) the overlap s c X conj P / sigma2, summed over particles, has the phase -phi at every
+pixel, and the log-likelihood is the real part of its sum with exp(i phi). phi is the coma of the beam tilt plus a
+shift that the poses have taken up to make good for it (Zivanov et al., eLife 7 (2018) e42166, fit tilt and shift
+together, too). The tilt is scanned and then refined by Newton's method; the curvature gives its standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cryorepro.em.aberrations import coma_phase_per_mrad
+from cryorepro.em.ctf_refine_data import Observed
+from cryorepro.em.ctf_refine_defocus import scan_values
+from cryorepro.em.fourier import HalfPlane
+
+SCAN_LIMIT_MRAD = 3.0
+_NEWTON_STEPS = 30
+
+
+@dataclass(frozen=True)
+class TiltFit:
+    """Tilt found beyond the one already corrected, in mrad, and its standard errors."""
+
+    x_mrad: float
+    y_mrad: float
+    error_x_mrad: float
+    error_y_mrad: float
+
+
+def common_overlap(seen: Observed, phase: Tensor, cross_factor: Tensor) -> Tensor:
+    """``[n]`` complex128: sum over particles of s c X conj P / sigma2."""
+    return (seen.cross * (torch.sin(phase) * cross_factor)).sum(dim=0)
+
+
+def tilt_basis(plane: HalfPlane, pixel_size_angstrom: float, voltage_kv: float, cs_mm: float) -> Tensor:
+    """``[4, n]`` float64: coma per mrad along x and y, and the phase of a shift by a pixel along x and y."""
+    extent = plane.box_px * pixel_size_angstrom
+    kx, ky = (k.double().numpy() / extent for k in (plane.kx, plane.ky))
+    coma = coma_phase_per_mrad(kx, ky, voltage_kv, cs_mm)
+    turn = 2.0 * torch.pi * pixel_size_angstrom
+    return torch.stack([*(torch.from_numpy(part) for part in coma), *(turn * torch.from_numpy(k) for k in (kx, ky))])
+
+
+def fit_tilt(overlap: Tensor, basis: Tensor) -> TiltFit:
+    """The tilt that explains the phases of ``overlap [n]`` best; ``basis`` by `tilt_basis`."""
+    freed = _without_shift(basis, overlap.abs())
+    values = scan_values(freed[0], SCAN_LIMIT_MRAD)
+    waves = [torch.polar(torch.ones(len(values), len(overlap), dtype=torch.float64), torch.outer(values, phase))
+             for phase in freed[:2]]  # fmt: skip
+    scores = ((waves[0] * overlap) @ waves[1].T).real
+    first, second = divmod(int(scores.argmax()), len(values))
+    start = torch.tensor([float(values[first]), float(values[second]), 0.0, 0.0], dtype=torch.float64)
+    found, curvature = _climb(overlap, freed, start)
+    error = torch.linalg.pinv(curvature).diagonal().clamp(min=0.0).sqrt()
+    return TiltFit(float(found[0]), float(found[1]), float(error[0]), float(error[1]))
+
+
+def _without_shift(basis: Tensor, weight: Tensor) -> Tensor:
+    """The basis with the part of coma that a shift explains taken out, so that a scan needs no shift."""
+    shift = basis[2:]
+    normal = (shift * weight) @ shift.T
+    part = torch.linalg.solve(normal, (shift * weight) @ basis[:2].T)
+    return torch.cat([basis[:2] - part.T @ shift, shift])
+
+
+def _climb(overlap: Tensor, basis: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's method with damping; the parameters and the information matrix there."""
+    found, damping = start, 1e-3
+    score = _score(overlap, basis, found)
+    for _ in range(_NEWTON_STEPS):
+        slope, curvature = _derivatives(overlap, basis, found)
+        diagonal = curvature.diagonal().abs().clamp(min=1e-300)
+        trial = found + torch.linalg.solve(curvature + torch.diag(damping * diagonal), slope)
+        reached = _score(overlap, basis, trial)
+        if reached >= score:
+            found, score, damping = trial, reached, damping * 0.1
+        else:
+            damping = max(damping, 1e-6) * 10.0
+    return found, _derivatives(overlap, basis, found)[1]
+
+
+def _derivatives(overlap: Tensor, basis: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    turned = overlap * torch.polar(torch.ones_like(basis[0]), at @ basis)
+    return -basis @ turned.imag, (basis * turned.real) @ basis.T
+
+
+def _score(overlap: Tensor, basis: Tensor, at: Tensor) -> float:
+    return float((overlap * torch.polar(torch.ones_like(basis[0]), at @ basis)).real.sum())

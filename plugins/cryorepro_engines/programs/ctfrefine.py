@@ -1,0 +1,95 @@
+"""Stage program: defocus, astigmatism and beam tilt against a map, written as ``particles_ctf_refine.star``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from cryorepro.em.errors import InputError
+from cryorepro.model.processing_stages import CtfRefinementParameters
+from cryorepro.model.stage import StageRequest
+from cryorepro_engines.programs._main import parameters_of, run_program
+
+if TYPE_CHECKING:
+    from cryorepro.em.ctf_refine import CtfRefined
+    from cryorepro.em.formats.particles import Particles
+
+LOWEST_RESOLUTION_ANGSTROM = 30.0
+
+
+def work(request: StageRequest) -> None:
+    """Refine the CTFs of ``inputs.particles``, whose poses are taken as they are.
+
+    Raises:
+        InputError: an input is malformed or does not fit the others, nothing is to be fitted, or the map holds
+            no signal beyond the lowest resolution.
+    """
+    import numpy as np
+    import torch
+
+    from cryorepro.em.ctf_refine import CtfRefineOptions, refine_ctf
+    from cryorepro.em.ctf_refine_data import Observer
+    from cryorepro.em.ctf_refine_inputs import micrographs_of, read_references_of
+    from cryorepro.em.formats.ctfrefine_products import CTF_REFINE_FILE
+    from cryorepro.em.formats.particles import write_particles
+    from cryorepro.em.particle_images import open_particle_images
+
+    torch.set_num_threads(1)
+    p = parameters_of(request, CtfRefinementParameters)
+    options = CtfRefineOptions(p.defocus, p.astigmatism, p.beam_tilt is not False, p.defocus_range_angstrom)
+    _check(request, options.defocus or options.astigmatism or options.beam_tilt)
+    loaded = open_particle_images(request.inputs["particles"])
+    loaded.particles.column("rlnAngleRot")
+    images = loaded.images
+    references = read_references_of(request.inputs, loaded, np.random.default_rng(request.seed))
+    extent = images.box_px * images.pixel_size_angstrom
+    lowest = max(1, int(extent / (p.lowest_resolution_angstrom or LOWEST_RESOLUTION_ANGSTROM)) + 1)
+    if references.last_shell <= lowest:
+        raise InputError(
+            f"{request.inputs['particles']}: the map holds no signal beyond {extent / lowest:.1f} A;"
+            " give a coarser lowest_resolution_angstrom."
+        )
+    radii = (lowest, references.last_shell)
+    observer = Observer(images, loaded.start_poses(), references.maps, references.map_of, radii)
+    groups = len(loaded.particles.optics)
+    found = refine_ctf(observer, micrographs_of(loaded.particles), groups, options, request.threads)
+    write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found))
+    _report(found, extent / references.last_shell)
+
+
+def _check(request: StageRequest, anything: bool) -> None:
+    if request.device != "cpu":
+        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
+    if not anything:
+        raise InputError(f"stage {request.stage}: parameters: nothing is to be fitted.")
+
+
+def _table(particles: Particles, found: CtfRefined) -> Particles:
+    """The table with the refined values; the tilt found is added to the one already corrected."""
+    optics = tuple(
+        group if fit is None else replace(
+            group,
+            beam_tilt_x_mrad=group.beam_tilt_x_mrad + fit.x_mrad,
+            beam_tilt_y_mrad=group.beam_tilt_y_mrad + fit.y_mrad,
+        )
+        for group, fit in zip(particles.optics, found.tilts, strict=True)
+    )  # fmt: skip
+    return replace(particles, optics=optics).with_columns(
+        rlnDefocusU=found.ctf.defocus_u_angstrom.numpy(),
+        rlnDefocusV=found.ctf.defocus_v_angstrom.numpy(),
+        rlnDefocusAngle=found.ctf.defocus_angle_deg.numpy(),
+    )
+
+
+def _report(found: CtfRefined, resolution_angstrom: float) -> None:
+    print(f"fitted to {resolution_angstrom:.2f} A; {int(found.at_limit.sum())} particles kept their defocus")
+    for number, fit in enumerate(found.tilts, start=1):
+        if fit is not None:
+            print(
+                f"optics group {number}: beam tilt changed by {fit.x_mrad:.3f} +- {fit.error_x_mrad:.3f},"
+                f" {fit.y_mrad:.3f} +- {fit.error_y_mrad:.3f} mrad"
+            )
+
+
+if __name__ == "__main__":
+    run_program(work)
