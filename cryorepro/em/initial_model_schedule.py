@@ -55,15 +55,16 @@ def _progress(settings: InitialModelSettings, number: int) -> float:
 def mini_batch(settings: InitialModelSettings, number: int, count: int, seed: int) -> Tensor:
     """Indices, ascending, of the particles of iteration ``number``.
 
-    The set is gone through in a new random order each time, and every particle is used once before any is used
-    again. It follows from the seed and the number alone.
+    The set is gone through in a new random order each time; a batch that spans two passes holds a particle that
+    falls to both once. It follows from the seed and the number alone.
     """
+    if step_at(settings, number).subset >= count:
+        return torch.arange(count)
     sizes = [min(count, step_at(settings, i).subset) for i in range(1, number + 1)]
     start, end = sum(sizes[:-1]), sum(sizes)
     passes = range(start // count, (end - 1) // count + 1)
     order = np.concatenate([random_stream(seed, f"mini-batches/{p}").permutation(count) for p in passes])
     first = start - passes.start * count
-    # a batch that spans two passes could hold a particle twice
     return torch.from_numpy(np.unique(order[first : first + end - start]))
 
 
