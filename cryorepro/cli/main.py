@@ -23,6 +23,7 @@ from cryorepro.cli.look import compare_command, list_command, runs_command, show
 from cryorepro.cli.machine import fingerprint_app
 from cryorepro.cli.plan import plan_command
 from cryorepro.cli.plugins import plugins_app
+from cryorepro.cli.power import power_command
 from cryorepro.cli.registry import registry_app
 from cryorepro.cli.reproduce import reproduce_command, resume_command
 from cryorepro.cli.scaling import scaling_command
@@ -49,6 +50,7 @@ app.command("compare")(compare_command)
 app.command("explain-diff")(explain_diff_command)
 app.command("verdict")(verdict_command)
 app.command("calibrate")(calibrate_command)
+app.command("power")(power_command)
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("import")(import_command)

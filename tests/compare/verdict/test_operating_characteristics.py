@@ -1,0 +1,81 @@
+"""The documented operating characteristics: other draws, closed forms and the real decision agree with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.verdicts import operating_characteristics as oc
+from cryorepro.compare import equivalence
+from cryorepro.compare.equivalence import Band, decide
+from cryorepro.compare.power import group_chances
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "verdicts.md"
+AGAIN = 20_000
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize("rule", list(oc.RULES))
+def test_the_documented_figures_are_what_other_draws_give(rule: str) -> None:
+    documented = oc.read_table(rule, DOCS.read_text())
+    again = oc.simulate(rule, draws=AGAIN, seed=5)
+    wanted = {key for key, pair in again.items() if not math.isnan(pair[0])}
+    assert set(documented) == wanted
+    assert {n for n, _ in wanted} >= set(range(2, 11))
+    for key in wanted:
+        for told, found in zip(documented[key], again[key], strict=True):
+            spread = math.sqrt(max(told * (1 - told), 1e-4) * (1 / oc.DRAWS + 1 / AGAIN))
+            assert abs(told - found) <= 4.5 * spread + 1e-3, key
+
+
+def test_the_documented_figures_are_the_closed_forms() -> None:
+    text = DOCS.read_text()
+    for (n, shift), (accepted, rejected) in oc.read_table("ours-figure", text).items():
+        if n > 1:
+            exact = group_chances(shift, 1.0, n, Band(oc.MARGIN))
+            assert accepted == pytest.approx(exact.inside, abs=0.012)
+            assert rejected == pytest.approx(exact.outside, abs=0.012)
+    for (n, shift), (accepted, _) in oc.read_table("prediction", text).items():
+        exact_usual = oc.prediction_chance(shift, n)
+        if not math.isnan(exact_usual):  # scipy's far tail
+            assert accepted == pytest.approx(exact_usual, abs=0.012)
+
+
+def test_the_simulated_rule_is_the_one_that_decides() -> None:
+    random = np.random.default_rng(1)
+    words = {(True, False): "inside", (False, True): "outside", (False, False): "open"}
+    for _ in range(300):
+        n, shift = int(random.integers(2, 7)), float(random.uniform(0, 6))
+        first, second = random.normal(0, 1, n), random.normal(shift, 1, n)
+        estimates = (
+            equivalence.against_figure(list(second), 0.0),
+            equivalence.between(list(first), list(second)),
+        )
+        for estimate in estimates:
+            low, high = estimate.interval
+            pair = oc.rates(np.array([(low + high) / 2]), np.array([(high - low) / 2]))
+            assert words[pair[0] == 1, pair[1] == 1] == decide(estimate, Band(oc.MARGIN))
+
+
+def test_what_the_docs_say_of_the_usual_rule_is_in_the_table() -> None:
+    text = DOCS.read_text()
+    assert oc.read_table("prediction", text)[2, 10.0][0] == pytest.approx(0.52, abs=0.01)
+    ours = oc.read_table("ours-figure", text)
+    assert all(accepted <= 0.055 for (_, shift), (accepted, _) in ours.items() if shift == oc.MARGIN)
+    assert all(ours[n, 10.0][0] == 0 for n in oc.RUNS)
+
+
+def test_the_power_command_gives_the_same_chances(cryorepro: Command) -> None:
+    done = cryorepro("power", "--margin", "3", "--spread", "1", "--shift", "2", "--json")
+    rows = json.loads(done.stdout)
+    for row in rows:
+        exact = group_chances(2.0, 1.0, row["runs"], Band(3.0))
+        assert (row["equivalent"], row["diverged"]) == pytest.approx((exact.inside, exact.outside))
+        assert row["equivalent"] + row["diverged"] + row["inconclusive"] == pytest.approx(1)
+    assert cryorepro("power", "--margin", "-1", "--spread", "1").returncode == 2
