@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.references import reference_names
 from cryorepro.em.formats.relion_files import has_leftovers
 from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, last_iteration
 from cryorepro.model.class2d_stages import Class2DParameters
@@ -25,7 +26,7 @@ def plan(request: StageRequest) -> StageCommand:
     inputs.check_roles(request, ("particles",), ("references",))
     data = inputs.read_input(request, ctf=parameters.ctf)
     if "references" in request.inputs:
-        _check_references(request.inputs["references"], parameters.classes, data.box_px)
+        _check_references(request.inputs["references"], parameters.classes, data)
     threads = 1 if request.deterministic else request.threads
     last = None
     if request.resume and has_leftovers(request.output_dir):
@@ -98,7 +99,15 @@ def inspect(request: StageRequest) -> JobReport:
     )
 
 
-def _check_references(path: Path, classes: int, box_px: int) -> None:
-    shape = read_mrc_header(path).shape
-    if path.suffix != ".mrcs" or shape != (classes, box_px, box_px):
-        raise InputError(f"{path}: not a .mrcs stack of {classes} images of {box_px} x {box_px} pixels, one per class.")
+def _check_references(path: Path, classes: int, data: inputs.ParticleInput) -> None:
+    """RELION 3.1 takes a stack for one image that all classes start from; only a STAR file tells classes apart."""
+    if path.suffix != ".star":
+        raise InputError(f"{path}: RELION needs a STAR file that lists one reference per class (rlnReferenceImage).")
+    names = reference_names(path)
+    if len(names) != classes:
+        raise InputError(f"{path}: {len(names)} references for {classes} classes.")
+    for number, name in names:
+        # RELION runs in the particles' directory and knows no other.
+        shape = read_mrc_header(data.root / name).shape
+        if shape[1:] != (data.box_px, data.box_px) or number >= shape[0]:
+            raise InputError(f"{data.root / name}: no image {number + 1} of {data.box_px} x {data.box_px} pixels.")

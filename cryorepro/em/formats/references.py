@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import Particles
+from cryorepro.em.formats.star import read_star
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,20 @@ def split_reference(reference: str, source: str) -> tuple[int, str]:
     if not (number.isascii() and number.isdigit()) or int(number) < 1 or not name:
         raise InputError(f"{source}: rlnImageName {reference[:80]!r} is not of the form 000001@stack.mrcs.")
     return int(number) - 1, name
+
+
+def reference_names(path: Path) -> list[tuple[int, str]]:
+    """Slice (from 0) and stack of every reference image of a stack or of a STAR file with rlnReferenceImage.
+
+    Raises:
+        InputError: the file is missing, or not a list of references.
+    """
+    if path.suffix != ".star":
+        return [(number, path.name) for number in range(read_mrc_header(path).shape[0])]
+    blocks = [block for block in read_star(path).values() if "rlnReferenceImage" in block.columns]
+    if not blocks:
+        raise InputError(f"{path}: column rlnReferenceImage is missing; this is not a list of references.")
+    return [split_reference(name, str(path)) for name in blocks[0].text("rlnReferenceImage")]
 
 
 def resolve_images(particles: Particles, root: Path | None = None, allowed_root: Path | None = None) -> ImageTable:

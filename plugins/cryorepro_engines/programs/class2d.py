@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryorepro.em.errors import InputError
@@ -13,17 +12,14 @@ from cryorepro.model.stage import StageRequest
 from cryorepro_engines.programs._main import parameters_of, run_program
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cryorepro.em.class2d import Class2DJob
     from cryorepro.em.class2d_files import Class2DFiles
     from cryorepro.em.class2d_state import Class2DSettings, Class2DState
-    from cryorepro.em.imageset import ImageSet
     from cryorepro.em.particle_images import ParticleImages
 
 
 def work(request: StageRequest) -> None:
-    """Classify ``inputs.particles``; ``inputs.references``, a stack with one image per class, replace random averages.
+    """Classify ``inputs.particles``; ``inputs.references`` (a stack, or a STAR file that lists them) start the classes.
 
     Raises:
         InputError: an input is malformed, inputs do not fit each other, or the device is not there.
@@ -78,6 +74,7 @@ def _files(request: StageRequest, job: Class2DJob, loaded: ParticleImages) -> Cl
 
 def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, loaded: ParticleImages) -> Class2DState:
     """The last complete iteration when resuming, else the start, which is written as iteration 0."""
+    from cryorepro.em.class2d_references import read_image_references
     from cryorepro.em.class2d_start import start_2d
     from cryorepro.em.formats.relion_job import last_iteration
 
@@ -93,31 +90,11 @@ def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, lo
             return files.read(last.number)
     references = None
     if "references" in request.inputs:
-        references = _references(request.inputs["references"], images, classes)
+        references = read_image_references(request.inputs["references"], classes, images.box_px)
     files.clear()
     state = start_2d(job, loaded.start_poses(), references)
     files.write(state)
     return state
-
-
-def _references(path: Path, images: ImageSet, classes: int) -> Tensor:
-    """The images of a stack, one per class."""
-    import numpy as np
-    import torch
-
-    from cryorepro.em.formats.mrc import read_mrc_header
-
-    header = read_mrc_header(path)
-    if header.shape != (classes, images.box_px, images.box_px):
-        count, rows, columns = header.shape
-        raise InputError(
-            f"{path}: {count} images of {columns} x {rows} pixels, "
-            f"not {classes} of {images.box_px} x {images.box_px} for as many classes."
-        )
-    stack = np.fromfile(path, dtype=header.dtype, offset=header.data_offset, count=int(np.prod(header.shape)))
-    if not np.isfinite(stack).all():
-        raise InputError(f"{path}: the references have NaN or infinite pixels.")
-    return torch.from_numpy(stack.reshape(header.shape).astype(np.float32))
 
 
 def _line(files: Class2DFiles, state: Class2DState, seconds: float) -> str:
