@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cryorepro.store.chain import read_events
+from cryorepro.store.errors import StoreError
 from cryorepro.store.event import Event
 from cryorepro.store.seal import verify_run
 
@@ -18,7 +19,7 @@ def run_record(directory: Path) -> dict[str, Any]:
     """Everything the journal of ``directory`` says, by subject.
 
     Raises:
-        StoreError: the journal cannot be read or its chain does not hold.
+        StoreError: the journal cannot be read, its chain does not hold, or the run never began.
     """
     record: dict[str, Any] = {
         "run": directory.name,
@@ -38,6 +39,10 @@ def run_record(directory: Path) -> dict[str, Any]:
     }
     for event in read_events(directory):
         _apply(record, event)
+    if not record["settings"]:
+        raise StoreError(
+            f"run {directory.name} was stopped before it recorded anything; 'cryorepro resume' takes it up"
+        )
     check = verify_run(directory)
     record["integrity"] = {"intact": check.intact, "sealed": check.sealed, "reason": check.reason}
     if check.being_written:

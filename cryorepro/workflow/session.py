@@ -45,31 +45,35 @@ def start_run(home: Home, catalogue: Catalogue, plan: RunPlan, command: list[str
     directory.spec.write_text(plan.spec_text, encoding="utf-8")
     write_json(directory.options, plan.options.model_dump(mode="json"))
     with Journal.create(path) as journal:
-        journal.append("run_created", {
-            "run_uid": uid,
-            "benchmark": plan.benchmark.name,
-            "benchmark_version": plan.benchmark.version,
-            "spec_sha256": plan.spec_sha256,
-            "dataset": plan.benchmark.dataset,
-            "tier": plan.options.tier,
-            "tier_parameters": plan.options.data_parameters,
-            "seed": plan.options.seed,
-            "data_seed": plan.options.data_seed,
-            "threads": plan.options.threads,
-            "device": plan.options.device,
-            "executor": plan.options.executor,
-            "deterministic": plan.options.deterministic,
-            "cache": plan.options.cache,
-            "runners": {stage.name: stage.runner for stage in plan.stages},
-            "parameters": {stage.name: stage.parameters for stage in plan.stages},
-            "command": command,
-            "cryorepro_version": cryorepro.__version__,
-            "plugins": [
-                {"distribution": plugin.distribution, "version": plugin.version, "plugin": plugin.name}
-                for plugin in catalogue.plugins
-            ],
-        })  # fmt: skip
+        journal.append("run_created", _created(uid, catalogue, plan, command))
     return directory
+
+
+def _created(uid: str, catalogue: Catalogue, plan: RunPlan, command: list[str]) -> dict[str, Any]:
+    return {
+        "run_uid": uid,
+        "benchmark": plan.benchmark.name,
+        "benchmark_version": plan.benchmark.version,
+        "spec_sha256": plan.spec_sha256,
+        "dataset": plan.benchmark.dataset,
+        "tier": plan.options.tier,
+        "tier_parameters": plan.options.data_parameters,
+        "seed": plan.options.seed,
+        "data_seed": plan.options.data_seed,
+        "threads": plan.options.threads,
+        "device": plan.options.device,
+        "executor": plan.options.executor,
+        "deterministic": plan.options.deterministic,
+        "cache": plan.options.cache,
+        "runners": {stage.name: stage.runner for stage in plan.stages},
+        "parameters": {stage.name: stage.parameters for stage in plan.stages},
+        "command": command,
+        "cryorepro_version": cryorepro.__version__,
+        "plugins": [
+            {"distribution": plugin.distribution, "version": plugin.version, "plugin": plugin.name}
+            for plugin in catalogue.plugins
+        ],
+    }
 
 
 def load_plan(catalogue: Catalogue, directory: RunDirectory) -> RunPlan:
@@ -100,7 +104,11 @@ def continue_run(
         StoreError: the run is sealed, is being written elsewhere, or cannot be recorded.
     """
     with Journal.open(directory.root) as journal:
-        history = fold(read_events(directory.root))
+        events = read_events(directory.root)
+        # killed between making the journal and its first event; the plan was written before
+        if not any(event.type == "run_created" for event in events):
+            journal.append("run_created", _created(directory.uid, catalogue, plan, []))
+        history = fold(events)
         if history.ended is not None:  # killed between its last event and its seal
             _seal(journal, history.ended, history.outcomes)
             return history.ended

@@ -96,6 +96,22 @@ def test_twenty_kills_at_random_moments_lead_to_the_same_outcome(cryorepro: Comm
     assert len(completed) >= 5
 
 
+@pytest.mark.parametrize("left", ["", '{"seq": 1, "type": "run_cre'])
+def test_a_run_killed_before_its_first_event_is_taken_up(cryorepro: Command, toy: Path, left: str) -> None:
+    process = start("reproduce", "toy", *STEPS)
+    wait_for(lambda: bool(list((toy / "runs").glob("*/events.jsonl"))))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (the_run(toy) / "events.jsonl").write_text(left)
+    shown = cryorepro("show", "latest")
+    assert shown.returncode == 2 and "before it recorded anything" in shown.stderr, shown.stderr
+    assert cryorepro("runs").returncode == 0
+    done = cryorepro("resume", "latest")
+    assert done.returncode == 0, done.stderr
+    settings = record(cryorepro, "latest")["settings"]
+    assert isinstance(settings, dict) and settings["tier"] == "twin" and settings["benchmark"] == "toy"
+
+
 def test_elapsed_time_covers_all_attempts(cryorepro: Command, toy: Path) -> None:
     process = start("reproduce", "toy", *STEPS)
     wait_for(lambda: is_summing(toy))
