@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.verdicts import operating_characteristics as oc
 from cryorepro.compare import equivalence
@@ -42,9 +43,11 @@ def test_the_documented_figures_are_the_closed_forms() -> None:
             assert accepted == pytest.approx(exact.inside, abs=0.012)
             assert rejected == pytest.approx(exact.outside, abs=0.012)
     for (n, shift), (accepted, _) in oc.read_table("prediction", text).items():
-        exact_usual = oc.prediction_chance(shift, n)
-        if not math.isnan(exact_usual):  # scipy's far tail
-            assert accepted == pytest.approx(exact_usual, abs=0.012)
+        assert accepted == pytest.approx(oc.prediction_chance(shift, n), abs=0.012)
+        centre, bound = shift / math.sqrt(1 + 1 / n), stats.t.ppf(0.975, n - 1)
+        closed = stats.nct.cdf(bound, n - 1, centre) - stats.nct.cdf(-bound, n - 1, centre)
+        if not math.isnan(closed):  # scipy's far tail
+            assert oc.prediction_chance(shift, n) == pytest.approx(closed, abs=1e-4)
 
 
 def test_the_simulated_rule_is_the_one_that_decides() -> None:
