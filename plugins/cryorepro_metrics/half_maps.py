@@ -8,12 +8,15 @@ import numpy as np
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
-from cryorepro.em.formats.star import read_star
+from cryorepro.em.formats.star import StarBlock, read_star
 from cryorepro.em.fsc import Curve, crossing, fsc_curve, shell_to_angstrom
+from cryorepro.em.postprocess import mask_fraction
 from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
+from cryorepro_metrics.context import both_halves
 
 GOLD_STANDARD = 0.143
+_SAME_MASK = 0.005
 
 
 class HalfMapFsc:
@@ -25,15 +28,13 @@ class HalfMapFsc:
         No mask is laid over the halves: what a mask adds is for post-processing to add and to correct for.
 
         Raises:
-            InputError: a half map is missing, unreadable or of another size.
+            InputError: a half map is missing, unreadable or of another size, or both are the same map.
         """
-        halves = [read_artifact(context, role) for role in ("half1", "half2")]
-        if halves[0][0].shape != halves[1][0].shape:
-            raise InputError(f"half maps of {halves[0][0].shape} and {halves[1][0].shape} voxels")
-        pixel_size = halves[0][1]
-        curve = fsc_curve(halves[0][0], halves[1][0])
+        first, second, pixel_size = both_halves(context)
+        curve = fsc_curve(first, second)
         threshold = float(context.parameters.get("threshold", GOLD_STANDARD))
-        return shell_value(curve, threshold, halves[0][0].shape[0], pixel_size)
+        value = shell_value(curve, threshold, first.shape[0], pixel_size)
+        return value.model_copy(update={"details": {**value.details, "shell_at_0.5": crossing(curve, 0.5).shell}})
 
 
 class PostprocessResolution:
@@ -43,8 +44,12 @@ class PostprocessResolution:
     def measure(self, context: MetricContext) -> MetricValue:
         """Shell index; the B-factor and the figure in Angstrom among the details.
 
+        With the outcome's ``mask_role`` the mask laid over the maps must be the dataset's of that role, told by the
+        fraction of the box that it takes.
+
         Raises:
-            InputError: the table is missing or malformed, or its resolution and its curve disagree.
+            InputError: the table is missing or malformed, its resolution and its curve disagree, or it was made with
+                another mask.
         """
         path = context.artifacts.get("star")
         if path is None:
@@ -60,8 +65,26 @@ class PostprocessResolution:
         found = crossing(curve, GOLD_STANDARD)
         if abs(box * pixel_size / angstrom - found.shell) > 1.0:
             raise InputError(f"{path}: rlnFinalResolution {angstrom:g} A is not where its curve meets 0.143")
+        _check_mask(context, blocks["general"])
         details = {"bfactor_angstrom2": float(blocks["general"].numbers("rlnBfactorUsedForSharpening")[0])}
         return shell_value(curve, GOLD_STANDARD, box, pixel_size, details)
+
+
+def _check_mask(context: MetricContext, general: StarBlock) -> None:
+    role = context.parameters.get("mask_role")
+    if role is None:
+        return
+    if role not in context.data.files:
+        raise InputError(f"the dataset gives no {role} to hold the mask used against")
+    if "rlnParticleBoxFractionSolventMask" not in general.columns:
+        raise InputError(f"changed mask: {general.source} was made without a mask, the dataset's {role} is declared")
+    declared = mask_fraction(read_map(context.data.files[str(role)])[0])
+    used = float(general.numbers("rlnParticleBoxFractionSolventMask")[0])
+    if abs(used / declared - 1.0) > _SAME_MASK:
+        raise InputError(
+            f"changed mask: the mask laid over the half maps has {declared / used:.2f} times the volume of the"
+            f" dataset's {role}; a resolution under another mask is another quantity"
+        )
 
 
 def read_artifact(context: MetricContext, role: str) -> tuple[np.ndarray, float]:

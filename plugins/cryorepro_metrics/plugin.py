@@ -9,54 +9,39 @@ from cryorepro.plugins.types import Metric
 
 CRYOREPRO_API = "1"
 
+_Row = tuple[str, str, str, str]
+"""Name, summary, module and class, unit."""
+
+_FROM_RESULTS: tuple[_Row, ...] = (
+    ("class3d_resolution", "Last shell with signal over noise above 1", "resolution:Class3DResolution", "shells"),
+    ("class_occupancy", "Fraction of particles in the largest class", "classes:ClassOccupancy", "fraction"),
+    ("half_map_fsc", "Shell where two half maps part", "half_maps:HalfMapFsc", "shells"),
+    ("masked_half_map_fsc", "The same under the dataset's mask, corrected", "masked:MaskedHalfMapFsc", "shells"),
+    ("backed_resolution", "Shell to which signal backs the half maps", "backing:BackedResolution", "shells"),
+    ("half_set_provenance", "Half maps hold their own noise", "backing:HalfSetProvenance", "correlation"),
+    ("map_model_fsc", "Shell where the map and the atomic model part", "map_model:MapModelFsc", "shells"),
+    ("postprocess_resolution", "Shell of the mask-corrected FSC at 0.143", "half_maps:PostprocessResolution", "shells"),
+    ("conical_fsc_ratio", "Least over greatest FSC area in cones (cFAR)", "directions:ConicalFscRatio", "ratio"),
+    ("orientation_sampling", "How evenly views fill Fourier space", "directions:OrientationSampling", "fraction"),
+    ("particle_bfactor", "B-factor over subsets of the particles", "series:ParticleBFactor", "angstrom2"),
+    ("local_resolution", "Quantile of the local resolution", "local:LocalResolutionQuantile", "shells"),
+)
+_AGAINST_TRUTH: tuple[_Row, ...] = (
+    ("class_accuracy", "Fraction of particles in their true class", "classes:ClassAccuracy", "fraction"),
+    ("adjusted_rand", "Adjusted Rand index of found and true classes", "against_truth:AdjustedRand", "index"),
+    ("pose_error", "Median angle between found and true orientations", "poses:PoseError", "degrees"),
+    ("shift_error", "Median distance of found and true centres", "against_truth:ShiftError", "angstrom"),
+    ("defocus_error", "Median error of the defocus", "against_truth:DefocusError", "angstrom"),
+    ("map_truth_fsc", "Mean shell where class maps and true maps part", "class_maps:MapTruthFsc", "shells"),
+    ("refined_map_truth", "Shell where refined and true map part", "map_truth:RefinedMapTruth", "shells"),
+    ("pick_f1", "F1 of picked against true positions", "against_truth:PickF1", "fraction"),
+    ("motion_error", "RMS distance of found and true trajectories", "against_truth:MotionError", "angstrom"),
+)
+
 
 @hookimpl
 def cryorepro_metrics() -> Iterable[Metric]:
-    """Classification against published figures and against a twin's truth; maps against halves and model."""
-    home = "cryorepro_metrics"
-    yield Metric(
-        "class3d_resolution",
-        "Last shell with signal over noise above 1",
-        f"{home}.resolution:Class3DResolution",
-        unit="shells",
-    )
-    yield Metric(
-        "class_occupancy",
-        "Fraction of particles in the largest class",
-        f"{home}.classes:ClassOccupancy",
-        unit="fraction",
-    )
-    yield Metric(
-        "class_accuracy",
-        "Fraction of particles in their true class",
-        f"{home}.classes:ClassAccuracy",
-        unit="fraction",
-        needs_truth=True,
-    )
-    yield Metric(
-        "pose_error",
-        "Median angle between found and true orientations",
-        f"{home}.poses:PoseError",
-        unit="degrees",
-        needs_truth=True,
-    )
-    yield Metric(
-        "map_truth_fsc",
-        "Mean shell where class maps and true maps part",
-        f"{home}.class_maps:MapTruthFsc",
-        unit="shells",
-        needs_truth=True,
-    )
-    yield Metric("half_map_fsc", "Shell where two half maps part", f"{home}.half_maps:HalfMapFsc", unit="shells")
-    yield Metric(
-        "map_model_fsc",
-        "Shell where the map and the atomic model part",
-        f"{home}.map_model:MapModelFsc",
-        unit="shells",
-    )
-    yield Metric(
-        "postprocess_resolution",
-        "Shell of the mask-corrected FSC at 0.143",
-        f"{home}.half_maps:PostprocessResolution",
-        unit="shells",
-    )
+    """Quantities of a run's own results, and of a twin's results against its truth."""
+    for rows, needs_truth in ((_FROM_RESULTS, False), (_AGAINST_TRUTH, True)):
+        for name, summary, place, unit in rows:
+            yield Metric(name, summary, f"cryorepro_metrics.{place}", unit=unit, needs_truth=needs_truth)

@@ -45,13 +45,21 @@ def hold(rows: Sequence[OutcomeRow | None], expected: float, claim: Claim | None
         expected = float(claim.shell)
     numbers = [float(value["value"]) for value in values]
     if len(rows) == 1:
-        return _one(numbers[0] - expected, Band.of(tolerance), tolerance, numbers)
+        return _explained(_one(numbers[0] - expected, Band.of(tolerance), tolerance, numbers), values)
     if len(numbers) == 1:
         held = _one(numbers[0] - expected, Band.of(tolerance), tolerance, numbers)
     else:
         least = least_spread(numbers, tolerance.unit)
         held = _decided(against_figure(numbers, expected, least), spread(numbers, least), numbers, tolerance)
-    return _with_lost(held, len(rows) - len(numbers), len(rows))
+    return _with_lost(_explained(held, values), len(rows) - len(numbers), len(rows))
+
+
+def _explained(held: Held, values: Sequence[Mapping[str, Any]]) -> Held:
+    """A divergence with what the metric found to be wrong (``diagnosis`` among its details), each sentence once."""
+    found = [text for value in values for text in (value.get("details") or {}).get("diagnosis", [])]
+    if held.word != "diverged" or not found:
+        return held
+    return replace(held, reason="; ".join([held.reason, *dict.fromkeys(map(str, found))]))
 
 
 def hold_groups(
