@@ -1,9 +1,10 @@
 """Trouble made on purpose, and quiet runs: what is flagged, against what was made.
 
-    python benchmarks/machine/injected_trouble.py [RUNS] [SECONDS]
+    PYTHONPATH=. python benchmarks/machine/injected_trouble.py [RUNS] [SECONDS] [quiet|trouble]
 
-Quiet runs come first: on a machine that others use as well their flags say so, and the independent count of what
-others used (from /proc/stat, by psutil) is printed beside them. Control groups of version 1 or 2 are used for the
+Quiet runs come first, until RUNS of them were quiet by the independent count of what others used (from /proc/stat, by
+psutil), each begun when the machine had been idle for two seconds; those in which others were at work are printed
+apart. Control groups of version 1 or 2 are used for the
 quota and the memory squeeze where they may be made; where not, that is printed. Prints one JSON object.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,9 @@ from cryorepro.workflow.timeline.perturbed import perturbations
 from cryorepro.workflow.timeline.sampler import FILE
 from cryorepro.workflow.timeline.series import read_samples
 
+IDLE_PERCENT, QUIET_CORES = 5.0, 0.15
+"""What the supervisor, the sampler and the starting of both use is below this."""
+PATIENCE_S = 230.0
 SPIN = "import time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 READ_AGAIN = """
 import os, time
@@ -45,8 +50,14 @@ with open({path!r}, 'rb', buffering=0) as stream:
 """
 
 
-def run(program: str, inputs: list[Path] | None = None, cold: bool = False, group: str | None = None) -> dict[str, Any]:
-    """One supervised attempt and its flags; in a control group when one is named."""
+def run(
+    program: str,
+    inputs: list[Path] | None = None,
+    cold: bool = False,
+    group: str | None = None,
+    to_sampler: signal.Signals | None = None,
+) -> dict[str, Any]:
+    """One supervised attempt and its flags; in a control group when one is named, its sampler sent a signal."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         content = {
@@ -60,7 +71,15 @@ def run(program: str, inputs: list[Path] | None = None, cold: bool = False, grou
         if group is not None:
             command = ["sh", "-c", f'echo $$ > {group} && exec "$@"', "sh", *command]
         before, began = busy(), time.monotonic()
-        subprocess.run(command, check=True)
+        supervisor = subprocess.Popen(command)
+        if to_sampler is not None:
+            time.sleep(2.0)
+            sampler = next(
+                child for child in psutil.Process(supervisor.pid).children() if "sampler" in str(child.cmdline())
+            )
+            sampler.send_signal(to_sampler)
+        if supervisor.wait() != 0:
+            raise RuntimeError("the supervisor failed")
         others = (busy() - before) / (time.monotonic() - began)
         report = json.loads((directory / "exit.json").read_text())
         timeline = read_samples(directory / FILE, "work", 1)
@@ -102,8 +121,30 @@ def group(controller: str, settings: dict[str, str]) -> Iterator[str]:
         path.rmdir()
 
 
-def main(runs: int, seconds: float) -> None:
-    found: dict[str, Any] = {"quiet": [run(SPIN.format(seconds)) for _ in range(runs)]}
+def main(runs: int, seconds: float, part: str) -> None:
+    found: dict[str, Any] = quiet_runs(runs, seconds) if part != "trouble" else {}
+    if part != "quiet":
+        found |= troubles(seconds)
+    print(json.dumps(found, indent=1))
+
+
+def quiet_runs(runs: int, seconds: float) -> dict[str, Any]:
+    """Runs of one busy core with nobody else at work, and those in which somebody was."""
+    quiet: list[dict[str, Any]] = []
+    disturbed: list[dict[str, Any]] = []
+    end = time.monotonic() + PATIENCE_S
+    while len(quiet) < runs and time.monotonic() < end:
+        while psutil.cpu_percent(2.0) > IDLE_PERCENT and time.monotonic() < end:
+            pass
+        result = run(SPIN.format(seconds))
+        others = result["all_cores_used_by_independent_count"] - result["stage_cores"]
+        (quiet if others < QUIET_CORES else disturbed).append(result)
+    return {"quiet": quiet, "others were at work": disturbed}
+
+
+def troubles(seconds: float) -> dict[str, Any]:
+    """One run under each trouble."""
+    found: dict[str, Any] = {}
     with hogs(seconds + 5, len(os.sched_getaffinity(0))):
         found["hog"] = run(SPIN.format(seconds))
     with tempfile.NamedTemporaryFile(suffix=".mrcs") as data:
@@ -137,9 +178,11 @@ def main(runs: int, seconds: float) -> None:
                         found[label] = run(mapped, [path], cold=True, group=file)
             except OSError as error:
                 found[label] = f"no control group may be made here ({error.strerror})"
-    print(json.dumps(found, indent=1))
+    for label, number in (("sampler stopped", signal.SIGSTOP), ("sampler killed", signal.SIGKILL)):
+        found[label] = run(SPIN.format(seconds), to_sampler=number)
+    return found
 
 
 if __name__ == "__main__":
-    arguments = [float(word) for word in sys.argv[1:]]
-    main(int(arguments[0]) if arguments else 10, arguments[1] if len(arguments) > 1 else 8.0)
+    words = dict(enumerate(sys.argv))
+    main(int(words.get(1, "10")), float(words.get(2, "8")), words.get(3, "all"))

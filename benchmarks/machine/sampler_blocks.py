@@ -3,9 +3,10 @@
     PYTHONPATH=. python benchmarks/machine/sampler_blocks.py [SECONDS] [PERIOD]
 
 One worker on each core repeats a block of about 50 ms. The sampler, which watches them, is held (SIGSTOP) and let go
-(SIGCONT) in turns of three seconds, the order drawn for each pair. Means of the blocks of a turn are compared pair
-by pair, so that what slows the machine for a while slows both. Prints one JSON object; above 1 means slower with the
-sampler. PERIOD is the sampler's, in seconds: at a tenth of the default its cost is ten times what a run pays.
+(SIGCONT) in turns of three seconds, the order drawn for each pair. Means of the blocks of a turn, of wall and of
+processor time, are compared pair by pair, so that what slows the machine for a while slows both. Prints one JSON
+object; above 1 means slower with the sampler. PERIOD is the sampler's, in seconds: at a tenth of the default its cost
+is ten times what a run pays.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from benchmarks.machine.paired import ratios
 
 TURN_S = 3.0
 SETTLE_S = 0.1
+FEWEST_BLOCKS = 5
 WORKER = """
 import os, sys, time
 os.sched_setaffinity(0, [int(sys.argv[1])])
 end = time.monotonic() + float(sys.argv[2])
 while time.monotonic() < end:
-    began, total = time.monotonic(), 0
+    began, used, total = time.monotonic(), time.process_time(), 0
     for number in range(600_000):
         total += number * number % 7
-    print(began, time.monotonic())
+    print(began, time.monotonic(), time.process_time() - used)
 """
 
 
@@ -78,17 +80,34 @@ def _turns(sampler: subprocess.Popen[bytes], seconds: float) -> list[tuple[bool,
 
 
 def _result(turns: list[tuple[bool, float, float]], blocks: list[Any]) -> dict[str, Any]:
-    means = []
-    for running, began, ended in turns:
-        inside = [end - begin for begin, end in blocks if begin >= began and end <= ended]
-        means.append((running, statistics.fmean(inside)))
-    pairs = [dict(means[place : place + 2]) for place in range(0, len(means) - 1, 2)]
-    without = [pair[False] for pair in pairs]
-    same = list(zip(without, without[1:], strict=False))
-    return {
-        "mean_block_with_and_without": ratios([(pair[True], pair[False]) for pair in pairs]),
-        "two_turns_without": ratios(same),
+    found: dict[str, list[tuple[float, float]]] = {
+        "wall_with_and_without": [],
+        "cpu_with_and_without": [],
+        "wall_of_two_without": [],
+        "cpu_of_two_without": [],
     }
+    means = [_means(blocks, began, ended) for _, began, ended in turns]
+    held: list[tuple[float, float]] = []
+    for place in range(0, len(turns) - 1, 2):
+        pair = {turns[place + step][0]: means[place + step] for step in (0, 1)}
+        running, without = pair[True], pair[False]
+        if running is None or without is None:
+            continue
+        found["wall_with_and_without"].append((running[0], without[0]))
+        found["cpu_with_and_without"].append((running[1], without[1]))
+        held.append(without)
+    for one, other in zip(held, held[1:], strict=False):
+        found["wall_of_two_without"].append((one[0], other[0]))
+        found["cpu_of_two_without"].append((one[1], other[1]))
+    return {name: ratios(pairs) for name, pairs in found.items()}
+
+
+def _means(blocks: list[Any], began: float, ended: float) -> tuple[float, float] | None:
+    """Mean wall and processor time of the blocks of one turn; None when the machine stood still in it."""
+    inside = [(end - begin, used) for begin, end, used in blocks if begin >= began and end <= ended]
+    if len(inside) < FEWEST_BLOCKS:
+        return None
+    return statistics.fmean(wall for wall, _ in inside), statistics.fmean(used for _, used in inside)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Spread = Annotated[float, typer.Option(help="Repeat until half the interquartile range is this part of the median.")]
 Most = Annotated[int, typer.Option("--repeats", help="At most so many repeats.", min=1)]
 Limit = Annotated[float, typer.Option(help="Seconds for the repeats of one group.", min=1)]
+Only = Annotated[list[str] | None, typer.Option(help="Only tests called so, such as 'fs_particles_*'; repeatable.")]
 Title = Annotated[str | None, typer.Option(help="A name for this machine that others may read.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="JSON file to write.")]
 Csv = Annotated[Path | None, typer.Option("--csv", help="CSV file to write.")]
@@ -45,6 +46,7 @@ def _measure(
     spread: Spread = 0.02,
     repeats: Most = 7,
     limit: Limit = 35.0,
+    only: Only = None,
     title: Title = None,
     output: Output = None,
     csv: Csv = None,
@@ -71,6 +73,7 @@ def _measure(
         device=_device(device),
         policy=Policy(wanted_spread=spread, fewest=min(3, repeats), most=repeats, limit_s=limit),
         title=title,
+        only=tuple(only or ()),
     )
     roles = {"input": options.directory, "scratch": options.cache_directory or options.directory}
     tell = (lambda _: None) if as_json else (lambda name: print(name, file=sys.stderr))
@@ -137,12 +140,12 @@ def _device(name: str) -> str:
 def _command(group: str, summary: str) -> None:
     def measure(
         size: Size = "default", directory: Directory = Path(), cache_directory: Cache = None, threads: Threads = None,
-        device: Device = "auto", spread: Spread = 0.02, repeats: Most = 7, limit: Limit = 35.0, title: Title = None,
-        output: Output = None, csv: Csv = None, cryosparc: Cryosparc = None, as_json: Json = False,
+        device: Device = "auto", spread: Spread = 0.02, repeats: Most = 7, limit: Limit = 35.0, only: Only = None,
+        title: Title = None, output: Output = None, csv: Csv = None, cryosparc: Cryosparc = None, as_json: Json = False,
     ) -> None:  # fmt: skip
         _measure(
-            group, size, directory, cache_directory, threads, device, spread, repeats, limit, title, output, csv,
-            cryosparc, as_json,
+            group, size, directory, cache_directory, threads, device, spread, repeats, limit, only, title,
+            output, csv, cryosparc, as_json,
         )  # fmt: skip
 
     bench_app.command(group, help=summary)(measure)

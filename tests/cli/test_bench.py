@@ -110,3 +110,18 @@ def test_cryosparcs_names_and_the_registrys_example_lie_beside_ours(cryorepro: C
     assert rows["fsc_spherical.put_mapr_on_gpu"] == ["reference", "absent", "absent"]
     assert rows["fsc_spherical.total"] == ["absent", "not-comparable", "absent"]
     assert {standing for cells in rows.values() for standing in cells} == {"reference", "absent", "not-comparable"}
+
+
+def test_only_the_tests_that_were_named_are_carried_out(cryorepro: Command, tmp_path: Path) -> None:
+    done = cryorepro(
+        "bench", "all", "--size", "tiny", "--directory", str(tmp_path), "--json", "--repeats", "1",
+        "--only", "fs_particles_*", "--only", "gemm", "--only", "engine_A_*",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    names = [test["name"] for test in json.loads(done.stdout)["tests"]]
+    assert names == [
+        "fs_particles_sequential", "fs_particles_random", "fs_particles_direct", "gemm",
+        "engine_A_disk_single_linear10_max_C1",
+    ]  # fmt: skip
+    none = cryorepro("bench", "cpu", "--size", "tiny", "--directory", str(tmp_path), "--only", "nothing")
+    assert (none.returncode, "no test of cpu is called so" in none.stderr) == (2, True)

@@ -29,28 +29,34 @@ class BenchFiles:
     particles_per_stack: int
 
 
-def needed_bytes(sizes: Sizes) -> int:
+KINDS = frozenset({"tiff", "eer", "mrc", "stacks"})
+
+
+def needed_bytes(sizes: Sizes, kinds: frozenset[str] = KINDS) -> int:
     """Room the files take, at most."""
     movie = sizes.movies * sizes.movie_frames * sizes.movie_px**2
     eer = sizes.movies * sizes.eer_frames * sizes.movie_px**2 // 40
-    return int(ROOM_FACTOR * (2 * movie + eer + sizes.particle_bytes))
+    room = {"tiff": movie, "mrc": movie, "eer": eer, "stacks": sizes.particle_bytes}
+    return int(ROOM_FACTOR * sum(room[kind] for kind in kinds))
 
 
-def make_files(directory: Path, sizes: Sizes, seed: int = 1) -> BenchFiles:
-    """Write every file below ``directory``.
+def make_files(directory: Path, sizes: Sizes, seed: int = 1, kinds: frozenset[str] = KINDS) -> BenchFiles:
+    """Write every file of ``kinds`` below ``directory``.
 
     Raises:
         InputError: not enough room.
     """
-    free, needed = shutil.disk_usage(directory).free, needed_bytes(sizes)
+    free, needed = shutil.disk_usage(directory).free, needed_bytes(sizes, kinds)
     if free < needed:
         raise InputError(f"{directory}: {free / 1e9:.1f} GB free, the files need {needed / 1e9:.1f} GB")
     generator = np.random.default_rng(seed)
+    movies = {kind: range(sizes.movies if kind in kinds else 0) for kind in ("tiff", "eer", "mrc")}
+    stacks = range(sizes.particle_files if "stacks" in kinds else 0)
     return BenchFiles(
-        tiff=[_tiff(directory / f"movie{i}.tif", sizes, generator) for i in range(sizes.movies)],
-        eer=[_eer(directory / f"movie{i}.eer", sizes, generator) for i in range(sizes.movies)],
-        mrc=[_mrc(directory / f"movie{i}.mrc", sizes, generator) for i in range(sizes.movies)],
-        stacks=[_stack(directory / f"stack{i:03d}.mrcs", sizes, generator) for i in range(sizes.particle_files)],
+        tiff=[_tiff(directory / f"movie{i}.tif", sizes, generator) for i in movies["tiff"]],
+        eer=[_eer(directory / f"movie{i}.eer", sizes, generator) for i in movies["eer"]],
+        mrc=[_mrc(directory / f"movie{i}.mrc", sizes, generator) for i in movies["mrc"]],
+        stacks=[_stack(directory / f"stack{i:03d}.mrcs", sizes, generator) for i in stacks],
         particles_per_stack=sizes.particles // sizes.particle_files,
     )
 

@@ -28,7 +28,10 @@ def fs_tasks(files: BenchFiles, sizes: Sizes, cached: Sequence[Path] = (), seed:
     tasks = [
         _task(f"fs_movies_{kind}", paths, read_whole, {"kind": kind, "access": "sequential"}, ("movies", "sequential"))
         for kind, paths in movies.items()
+        if paths
     ]
+    if not files.stacks:
+        return tasks
     order = _shuffled(files, seed)
 
     def at_random(paths: Sequence[Path]) -> int:

@@ -74,6 +74,8 @@ def decode_tasks(files: BenchFiles, sizes: Sizes, workers: int) -> tuple[list[Ta
     tasks = []
     frames = {"tiff": sizes.movie_frames, "eer": sizes.eer_frames}
     for kind, paths in (("tiff", files.tiff), ("eer", files.eer)):
+        if not paths:
+            continue
         contents = [path.read_bytes() for path in paths]
         pixels = len(paths) * frames[kind] * sizes.movie_px**2
         shape = {"kind": kind, "movies": len(paths), "frames": frames[kind], "side_px": sizes.movie_px}

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import cryorepro
@@ -35,6 +36,12 @@ class BenchOptions:
     device: str = "cpu"
     policy: Policy = field(default_factory=Policy)
     title: str | None = None
+    only: tuple[str, ...] = ()
+    """Patterns of the names of tests; all of the groups when there is none."""
+
+    def wanted(self, name: str) -> bool:
+        """Whether the test ``name`` was chosen."""
+        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
 
 
 def run_bench(
@@ -45,7 +52,7 @@ def run_bench(
     """Make the files, measure, and remove them again.
 
     Raises:
-        InputError: the directory is missing or has no room.
+        InputError: the directory is missing or has no room, or no test was chosen.
     """
     for path in (options.directory, options.cache_directory):
         if path is not None and not path.is_dir():
@@ -56,11 +63,13 @@ def run_bench(
         place = Path(name)
         say("making files")
         needs_files = {"fs", "cpu"} & set(options.groups)
-        files = make_files(place, options.sizes) if needs_files else None
+        files = make_files(place, options.sizes, kinds=_kinds(options)) if needs_files else None
         with watched("bench") as seen:
             calibration = calibrate(options.sizes.calibration_seconds)
             for group in options.groups:
                 tests += _group(group, options, files, place, skipped, say)
+    if not tests:
+        raise InputError(f"--only {' '.join(options.only)}: no test of {', '.join(options.groups)} is called so")
     return BenchRecord(
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         cryorepro_version=cryorepro.__version__,
@@ -73,6 +82,7 @@ def run_bench(
             "wanted_spread": options.policy.wanted_spread,
             "most_repeats": options.policy.most,
             "limit_seconds_per_group": options.policy.limit_s,
+            "only": list(options.only),
         },
         order=ORDER,
         tests=tuple(tests),
@@ -105,17 +115,17 @@ def _fs(
 
     with contextlib.ExitStack() as stack:
         cached: list[Path] = []
-        if options.cache_directory is None:
+        if options.wanted("fs_particles_random_cache") and options.cache_directory is None:
             skipped["fs_particles_random_cache"] = "no cache device was named (--cache-directory)"
-        else:
+        if options.cache_directory is not None:
             folder = tempfile.TemporaryDirectory(prefix="cryorepro-bench-", dir=options.cache_directory)
             place = Path(stack.enter_context(folder))
             cached = [Path(shutil.copyfile(path, place / path.name)) for path in files.stacks]
         tasks = fs_tasks(files, options.sizes, cached)
-        if not supports_direct(files.stacks[0]):
+        if files.stacks and not supports_direct(files.stacks[0]):
             skipped["fs_particles_direct"] = "this filesystem takes no direct I/O (O_DIRECT)"
             tasks = [task for task in tasks if task.name != "fs_particles_direct"]
-        return carry_out(tasks, options.policy, say)
+        return _carry_out(tasks, options, say)
 
 
 def _cpu(options: BenchOptions, files: BenchFiles, say: Callable[[str], None]) -> list[BenchTest]:
@@ -126,7 +136,7 @@ def _cpu(options: BenchOptions, files: BenchFiles, say: Callable[[str], None]) -
     torch.set_num_threads(options.threads)
     decoding, close = decode_tasks(files, options.sizes, options.threads)
     try:
-        return carry_out([*decoding, *rate_tasks(options.sizes, options.threads, "cpu")], options.policy, say)
+        return _carry_out([*decoding, *rate_tasks(options.sizes, options.threads, "cpu")], options, say)
     finally:
         close()
 
@@ -144,4 +154,22 @@ def _gpu(options: BenchOptions, place: Path, say: Callable[[str], None]) -> list
     if options.device != "cpu":
         rates = rate_tasks(options.sizes, options.threads, options.device)
         tasks += [Task(**{**vars(task), "name": f"{task.name}_gpu"}) for task in rates]
-    return carry_out(tasks, options.policy, say)
+    return _carry_out(tasks, options, say)
+
+
+def _carry_out(tasks: Sequence[Task], options: BenchOptions, say: Callable[[str], None]) -> list[BenchTest]:
+    return carry_out([task for task in tasks if options.wanted(task.name)], options.policy, say)
+
+
+def _kinds(options: BenchOptions) -> frozenset[str]:
+    """Kinds of files that the chosen tests read."""
+    names = {
+        "tiff": ("fs_movies_tiff", "cpu_tiff_decompress", "cpu_tiff_decompress_multi"),
+        "eer": ("fs_movies_eer", "cpu_eer_decompress", "cpu_eer_decompress_multi"),
+        "mrc": ("fs_movies_mrc",),
+        "stacks": tuple(f"fs_particles_{how}" for how in ("sequential", "random", "direct", "random_cache")),
+    }
+    groups = tuple(f"{group}_" for group in options.groups)
+    return frozenset(
+        kind for kind, tests in names.items() if any(options.wanted(name) and name.startswith(groups) for name in tests)
+    )
