@@ -57,6 +57,7 @@ class Class3DFiles:
         particles: the table as it was read, with rlnGroupNumber (from 1) added.
         group_names: of every group (micrograph), and ``noise_of_group`` the noise spectrum it uses.
         settings, seed: recorded, and checked when an iteration is read back.
+        mask_name: of the solvent mask, relative to the directory; "None" without one.
     """
 
     directory: Path
@@ -67,6 +68,7 @@ class Class3DFiles:
     seed: int
     box_px: int
     pixel_size_angstrom: float
+    mask_name: str = "None"
 
     def path(self, iteration: int, name: str) -> Path:
         """A file of an iteration, ``run_itNNN_<name>``."""
@@ -209,6 +211,11 @@ class Class3DFiles:
             "rlnDoSolventFlattening": int(settings.flatten_solvent),
             "rlnDoCorrectNorm": int(settings.norm),
             "rlnDoCorrectScale": int(settings.scale),
+            "rlnDoCorrectCtf": int(settings.ctf),
+            "rlnRefsAreCtfCorrected": int(settings.ctf_corrected_ref or iteration > 0),
+            "rlnFixSigmaOffsetEstimates": int(settings.fix_offset_sigma),
+            "rlnHighresLimitExpectation": settings.strict_highres_angstrom or -1.0,
+            "rlnSolventMaskName": self.mask_name,
         }
 
 

@@ -21,7 +21,8 @@ from cryorepro.em import healpix
 from cryorepro.em.rotations import euler_to_matrix
 from cryorepro.em.sampling import Sampling, psi_count
 
-_STEPS_PER_SIGMA = 2.0
+STEPS_PER_SIGMA = 2.0
+"""Deviation of both priors, in angular steps after oversampling."""
 _CUTOFF_SIGMA = 3.0
 # Directions are looked up through their ancestors so many orders up; no pixel reaches farther from its centre
 # than this many degrees over 2**order.
@@ -59,7 +60,7 @@ class LocalGrid:
     @property
     def sigma_deg(self) -> float:
         """Twice the angular step after oversampling."""
-        return _STEPS_PER_SIGMA * self.sampling.psi_step_deg / 2.0**self.sampling.oversampling
+        return STEPS_PER_SIGMA * self.sampling.psi_step_deg / 2.0**self.sampling.oversampling
 
     @property
     def n_psi(self) -> int:

@@ -36,6 +36,7 @@ from cryorepro.em.formats.star import write_star
 from cryorepro.em.fsc import shell_to_angstrom
 from cryorepro.em.healpix import pixel_angles_deg
 from cryorepro.em.imageset import Poses
+from cryorepro.em.local_search import STEPS_PER_SIGMA
 from cryorepro.em.refine3d import Final, Refinement
 from cryorepro.em.refine_schedule import Accuracy, Changes, Schedule
 from cryorepro.em.refine_state import HalfState
@@ -58,6 +59,7 @@ class Refine3DFiles:
         job: parameters, by name, recorded and checked when an iteration is read back; ``symmetry``,
             ``padding``, ``perturbation`` and ``maximum_iterations`` are among them.
         seed: the run's seed.
+        mask_name: of the solvent mask, relative to the directory; "None" without one.
     """
 
     directory: Path
@@ -68,6 +70,7 @@ class Refine3DFiles:
     seed: int
     box_px: int
     pixel_size_angstrom: float
+    mask_name: str = "None"
 
     def path(self, iteration: int, name: str) -> Path:
         """A file of an iteration, ``run_itNNN_<name>``."""
@@ -199,7 +202,17 @@ class Refine3DFiles:
                 NoiseGroup(name, int(members[i]), float(model.scale[i]), noise[i])
                 for i, name in enumerate(self.group_names)
             ],
+            local_sigma_deg=self._local_sigma_deg(state),
+            accuracy=(
+                _measured(state.accuracy.rotation_deg),
+                _measured(state.accuracy.offset_px * self.pixel_size_angstrom),
+            ),
         )
+
+    def _local_sigma_deg(self, state: Refinement) -> float:
+        """Deviation of the priors of the next search, 0 if that is global."""
+        schedule = state.schedule
+        return STEPS_PER_SIGMA * schedule.fine_step_deg if schedule.is_local else 0.0
 
     def _sampling(self, state: Refinement) -> Any:
         schedule, pixel = state.schedule, self.pixel_size_angstrom
@@ -227,21 +240,51 @@ class Refine3DFiles:
             "rlnDoSplitRandomHalves": 1,
             "rlnDoAutoRefine": 1,
             "rlnAdaptiveOversampleOrder": schedule.oversampling,
-            "rlnParticleDiameter": float(self.job["particle_diameter_angstrom"]),
             "rlnNumberOfIterWithoutResolutionGain": schedule.without_gain,
             "rlnNumberOfIterWithoutChangingAssignments": schedule.without_change,
+            "rlnBestResolutionThusFar": schedule.best_shell / (self.box_px * pixel),
+            "rlnChangesOptimalClasses": 0,
+            "rlnSmallestChangesClasses": 0,
             "rlnHasConverged": int(schedule.converged),
         }
-        measured = {
+        lengths = {
             "rlnOverallAccuracyRotations": state.accuracy.rotation_deg,
             "rlnOverallAccuracyTranslationsAngst": state.accuracy.offset_px * pixel,
             "rlnChangesOptimalOrientations": state.changes.rotation_deg,
             "rlnChangesOptimalOffsets": state.changes.offset_px * pixel,
+            "rlnSmallestChangesOrientations": schedule.smallest_rotation_deg,
+            "rlnSmallestChangesOffsets": schedule.smallest_offset_px * pixel,
         }
-        # RELION writes 999 for what it has not measured yet
-        values |= {name: value if math.isfinite(value) else 999.0 for name, value in measured.items()}
+        values |= {name: _measured(value) for name, value in lengths.items()}
+        values |= self._options()
         block = optimiser_block(number, int(self.job["maximum_iterations"]), self.seed, values)
         write_star(self.path(number, "optimiser.star"), [block])
+
+    def _options(self) -> dict[str, str | int | float]:
+        """The job's parameters by RELION's labels."""
+        job = self.job
+        limit = job.get("strict_highres_angstrom")
+        return {
+            "rlnJoinHalvesUntilThisResolution": float(job["low_resol_join_halves_angstrom"]),
+            "rlnAdaptiveOversampleFraction": float(job["adaptive_fraction"]),
+            "rlnParticleDiameter": float(job["particle_diameter_angstrom"]),
+            "rlnDoZeroMask": int(job["zero_mask"]),
+            "rlnDoSolventFlattening": int(job["flatten_solvent"]),
+            "rlnDoSolventFscCorrection": int(job["solvent_correct_fsc"]),
+            "rlnSolventMaskName": self.mask_name,
+            "rlnHighresLimitExpectation": -1.0 if limit is None else float(limit),
+            "rlnAutoLocalSearchesHealpixOrder": int(job["auto_local_healpix_order"]),
+            "rlnDoCorrectNorm": int(job["norm"]),
+            "rlnDoCorrectScale": int(job["scale"]),
+            "rlnDoCorrectCtf": int(job["ctf"]),
+            "rlnRefsAreCtfCorrected": int(job["ctf_corrected_ref"]),
+            "rlnFixSigmaOffsetEstimates": int(job["fix_offset_sigma"]),
+        }
+
+
+def _measured(value: float) -> float:
+    """RELION writes 999 for what it has not measured yet."""
+    return value if math.isfinite(value) else 999.0
 
 
 def _pose_columns(poses: Poses, pixel_size_angstrom: float) -> dict[str, NDArray[Any]]:

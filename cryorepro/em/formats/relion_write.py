@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cryorepro.em.formats.relion_optimiser import OPTIMISER_VALUES
 from cryorepro.em.formats.star import StarBlock, Value, make_block
 
 Floats = NDArray[np.float64]
 _UNRESOLVED_ANGSTROM = 999.0
+_NOT_MEASURED = 999.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class NoiseGroup:
 
 @dataclass(frozen=True)
 class ModelTables:
-    """What ``model.star`` holds. ``resolution_angstrom`` is infinite before the first iteration."""
+    """What ``model.star`` holds. ``resolution_angstrom`` is infinite before the first iteration.
+
+    ``local_sigma_deg`` is the deviation of a local search's priors, 0 for a global one; ``accuracy`` the estimated
+    errors in degrees and Angstrom, 999 where they were not estimated.
+    """
 
     box_px: int
     pixel_size_angstrom: float
@@ -59,12 +65,14 @@ class ModelTables:
     average_pmax: float
     classes: Sequence[ClassTables]
     groups: Sequence[NoiseGroup]
+    local_sigma_deg: float = 0.0
+    accuracy: tuple[float, float] = (_NOT_MEASURED, _NOT_MEASURED)
 
 
 def model_blocks(model: ModelTables) -> list[StarBlock]:
     """The blocks of ``model.star`` in RELION's order."""
     extent = model.box_px * model.pixel_size_angstrom
-    blocks = [_general(model), _classes(model.classes)]
+    blocks = [_general(model), _classes(model)]
     for number, part in enumerate(model.classes, start=1):
         spectra = {
             "rlnSsnrMap": part.ssnr,
@@ -95,22 +103,33 @@ def _general(model: ModelTables) -> StarBlock:
         "rlnCurrentResolution": model.resolution_angstrom,
         "rlnCurrentImageSize": model.image_size_px,
         "rlnPaddingFactor": float(model.padding),
+        "rlnIsHelix": 0,
+        "rlnFourierSpaceInterpolator": 1,
+        "rlnMinRadiusNnInterpolation": 10,
         "rlnPixelSize": model.pixel_size_angstrom,
         "rlnNrClasses": len(model.classes),
+        "rlnNrBodies": 1,
         "rlnNrGroups": len(model.groups),
         "rlnTau2FudgeFactor": model.tau2_fudge,
         "rlnNormCorrectionAverage": model.average_norm,
         "rlnSigmaOffsetsAngst": model.offset_sigma_angstrom,
+        "rlnOrientationalPriorMode": int(model.local_sigma_deg > 0.0),
+        "rlnSigmaPriorRotAngle": model.local_sigma_deg,
+        "rlnSigmaPriorTiltAngle": model.local_sigma_deg,
+        "rlnSigmaPriorPsiAngle": model.local_sigma_deg,
         "rlnLogLikelihood": model.log_likelihood,
         "rlnAveragePmax": model.average_pmax,
     }
     return pairs("model_general", values)
 
 
-def _classes(classes: Sequence[ClassTables]) -> StarBlock:
+def _classes(model: ModelTables) -> StarBlock:
+    classes, count = model.classes, len(model.classes)
     columns: dict[str, Sequence[Value]] = {
         "rlnReferenceImage": [part.map_name for part in classes],
         "rlnClassDistribution": [part.fraction for part in classes],
+        "rlnAccuracyRotations": [model.accuracy[0]] * count,
+        "rlnAccuracyTranslationsAngst": [model.accuracy[1]] * count,
         "rlnEstimatedResolution": [part.resolution_angstrom for part in classes],
         "rlnOverallFourierCompleteness": [float(part.coverage.mean()) for part in classes],
     }
@@ -165,6 +184,7 @@ def sampling_blocks(
         "rlnPsiStep": psi_step,
         "rlnOffsetRange": offset_range_angstrom,
         "rlnOffsetStep": offset_step_angstrom,
+        "rlnHelicalOffsetStep": -1.0,
         "rlnSamplingPerturbInstance": perturbation,
         "rlnSamplingPerturbFactor": perturbation_factor,
     }
@@ -190,6 +210,7 @@ def plane_sampling_blocks(
         "rlnPsiStep": psi_step_deg,
         "rlnOffsetRange": offset_range_angstrom,
         "rlnOffsetStep": offset_step_angstrom,
+        "rlnHelicalOffsetStep": -1.0,
         "rlnSamplingPerturbInstance": perturbation,
         "rlnSamplingPerturbFactor": perturbation_factor,
     }
@@ -197,13 +218,16 @@ def plane_sampling_blocks(
 
 
 def optimiser_block(iteration: int, iterations: int, seed: int, values: Mapping[str, Value]) -> StarBlock:
-    """The one block of ``optimiser.star``: where the job stands, its seed, and ``values`` by label."""
+    """The one block of ``optimiser.star``: where the job stands, its seed, and ``values`` by label.
+
+    Labels that RELION needs and ``values`` does not name get what means nothing.
+    """
     general: dict[str, Value] = {
         "rlnCurrentIteration": iteration,
         "rlnNumberOfIterations": iterations,
         "rlnRandomSeed": seed,
     }
-    return pairs("optimiser_general", general | dict(values))
+    return pairs("optimiser_general", general | dict(OPTIMISER_VALUES) | dict(values))
 
 
 def pairs(name: str, values: Mapping[str, Value]) -> StarBlock:

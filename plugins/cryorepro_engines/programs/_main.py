@@ -107,6 +107,12 @@ def parameters_of(request: StageRequest, model: type[Parameters]) -> Parameters:
         raise InputError(_first_problem(error, f"stage {request.stage}: parameters")) from error
 
 
+def relative_name(request: StageRequest, role: str) -> str:
+    """Name of an input relative to the output directory, as a job's own files speak of it; "None" if not given."""
+    path = request.inputs.get(role)
+    return "None" if path is None else os.path.relpath(path, request.output_dir)
+
+
 def _read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_REQUEST_BYTES:

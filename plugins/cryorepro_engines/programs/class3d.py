@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from cryorepro.em.errors import InputError
 from cryorepro.model.stage import StageRequest
 from cryorepro.model.stages import Class3DParameters
-from cryorepro_engines.programs._main import parameters_of, run_program
+from cryorepro_engines.programs._main import parameters_of, relative_name, run_program
 
 if TYPE_CHECKING:
     from cryorepro.em.class3d import Class3DJob
     from cryorepro.em.class3d_files import Class3DFiles
     from cryorepro.em.class3d_state import Class3DState
+    from cryorepro.em.formats.relion_files import Iteration
     from cryorepro.em.particle_images import ParticleImages
 
 
@@ -76,6 +77,7 @@ def _files(request: StageRequest, job: Class3DJob, loaded: ParticleImages) -> Cl
         seed=request.seed,
         box_px=job.images.box_px,
         pixel_size_angstrom=job.images.pixel_size_angstrom,
+        mask_name=relative_name(request, "mask"),
     )
 
 
@@ -89,8 +91,7 @@ def _first_state(request: StageRequest, job: Class3DJob, files: Class3DFiles, lo
     if request.resume:
         last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes)
         if last is not None:
-            print(f"resuming after iteration {last.number}", flush=True)
-            return files.read(last.number)
+            return _resumed(last, job, files, loaded)
     references = read_references(request.inputs["reference"], images.box_px, images.pixel_size_angstrom)
     if references.shape[0] not in (1, classes):
         raise InputError(f"{request.inputs['reference']}: {references.shape[0]} references for {classes} classes.")
@@ -98,6 +99,26 @@ def _first_state(request: StageRequest, job: Class3DJob, files: Class3DFiles, lo
     state = start_state(job, references, loaded.start_poses())
     files.write(state)
     return state
+
+
+def _resumed(last: Iteration, job: Class3DJob, files: Class3DFiles, loaded: ParticleImages) -> Class3DState:
+    """The state after ``last``: exactly as it was where our sidecar lies beside it, else from RELION's files."""
+    import torch
+
+    from cryorepro.em.relion_restart import JobShape
+    from cryorepro.em.relion_restart_states import class3d_state
+    from cryorepro.em.symmetry import symmetry_matrices
+
+    if last.path("state.npz").exists():
+        print(f"resuming after iteration {last.number}", flush=True)
+        return files.read(last.number)
+    print(f"resuming after iteration {last.number} of RELION's files: not the same bits as without a break", flush=True)
+    images = job.images
+    shape = JobShape(
+        loaded.particles, loaded.group_names, loaded.noise_of_group, images.box_px, images.pixel_size_angstrom
+    )
+    symmetry = torch.from_numpy(symmetry_matrices(job.settings.symmetry).copy())
+    return class3d_state(last, shape, job.settings, symmetry)
 
 
 def _line(files: Class3DFiles, state: Class3DState, seconds: float) -> str:

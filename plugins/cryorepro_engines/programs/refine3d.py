@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from cryorepro.em.errors import InputError
 from cryorepro.model.stage import StageRequest
 from cryorepro.model.stages import Refine3DParameters
-from cryorepro_engines.programs._main import parameters_of, run_program
+from cryorepro_engines.programs._main import parameters_of, relative_name, run_program
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cryorepro.em.formats.relion_files import Iteration
     from cryorepro.em.imageset import Poses
     from cryorepro.em.particle_images import ParticleImages
     from cryorepro.em.refine3d import Refinement
@@ -118,6 +119,7 @@ def _files(request: StageRequest, parameters: Refine3DParameters, loaded: Partic
         seed=request.seed,
         box_px=loaded.images.box_px,
         pixel_size_angstrom=loaded.images.pixel_size_angstrom,
+        mask_name=relative_name(request, "mask"),
     )
 
 
@@ -137,8 +139,7 @@ def _first_state(
     if request.resume:
         last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, split_halves=True)
         if last is not None:
-            print(f"resuming after iteration {last.number}", flush=True)
-            return files.read(last.number)
+            return _resumed(last, files, parameters, options, loaded)
     schedule = Schedule(
         healpix_order=parameters.healpix_order,
         oversampling=parameters.oversampling,
@@ -163,6 +164,28 @@ def _first_state(
     )
     files.begin(state)
     return state
+
+
+def _resumed(
+    last: Iteration,
+    files: Refine3DFiles,
+    parameters: Refine3DParameters,
+    options: RefineOptions,
+    loaded: ParticleImages,
+) -> Refinement:
+    """The state after ``last``: exactly as it was where our sidecar lies beside it, else from RELION's files."""
+    from cryorepro.em.relion_restart import JobShape
+    from cryorepro.em.relion_restart_states import refinement_state
+
+    if last.path("state.npz").exists():
+        print(f"resuming after iteration {last.number}", flush=True)
+        return files.read(last.number)
+    print(f"resuming after iteration {last.number} of RELION's files: not the same bits as without a break", flush=True)
+    images = loaded.images
+    shape = JobShape(
+        loaded.particles, loaded.group_names, loaded.noise_of_group, images.box_px, images.pixel_size_angstrom
+    )
+    return refinement_state(last, shape, parameters.auto_local_healpix_order, options.symmetry)
 
 
 def _poses(parameters: Refine3DParameters, loaded: ParticleImages) -> Poses:
