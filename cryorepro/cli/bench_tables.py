@@ -51,7 +51,8 @@ def print_comparison(comparison: BenchComparison, details: bool) -> None:
     for place, name in enumerate(comparison.names):
         table.add_column(escape(name) + (" (reference)" if place == comparison.reference else ""))
     for row in comparison.rows:
-        table.add_row(row.test, *(escape(_shown(cell)) for cell in row.cells))
+        tags = f" ({' '.join(row.tags)})" if details and row.tags else ""
+        table.add_row(escape(row.test + tags), *(escape(_shown(cell)) for cell in row.cells))
         parts = dict.fromkeys(part for cell in row.cells for part in cell.sub_seconds) if details else {}
         for part in parts:
             values = [cell.sub_seconds.get(part) for cell in row.cells]

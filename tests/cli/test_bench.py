@@ -60,6 +60,7 @@ def test_records_are_compared_and_checked(cryorepro: Command, places: Path) -> N
     shown = cryorepro("bench", "compare", str(places / "a.json"), str(places / "b.json"), "--details")
     assert "x2.00" in shown.stdout
     assert "project" in shown.stdout
+    assert "marg" in shown.stdout.replace("_marg_", ""), "tags are words of their own"
     checked = cryorepro("bench", "check", str(places / "a.json"))
     assert (checked.returncode, "file's name" in checked.stdout) == (2, True)
 
