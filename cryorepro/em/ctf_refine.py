@@ -62,6 +62,15 @@ class CtfRefined:
 
 
 @dataclass(frozen=True)
+class _State:
+    """What all micrographs start a round from; ``tilt_phase [g, n]`` is phi of the tilts found so far."""
+
+    ctf: CtfParameters
+    weights: Weights | None
+    tilt_phase: Tensor
+
+
+@dataclass(frozen=True)
 class _Done:
     """What one task gives back: numpy arrays, because it may come from another process."""
 
@@ -86,14 +95,16 @@ def refine_ctf(
     ctf = observer.images.ctf
     at_limit = torch.zeros(len(observer.images), dtype=torch.bool)
     weights: Weights | None = None
-    overlaps = torch.zeros(groups, len(observer.plane), dtype=torch.complex128)
+    tilts: list[TiltFit | None] = [None] * groups
+    tilt_phase = torch.zeros(groups, len(observer.plane), dtype=torch.float64)
     for _ in range(ROUNDS + 1):
+        state = _State(ctf, weights, tilt_phase)
+
+        def task(number: int, state: _State = state) -> _Done:
+            return _refine_micrograph(observer, micrographs[number], state, options)
+
         totals: list[ShellSums | None] = [None] * groups
-        overlaps = torch.zeros_like(overlaps)
-
-        def task(number: int, ctf: CtfParameters = ctf, weights: Weights | None = weights) -> _Done:
-            return _refine_micrograph(observer, micrographs[number], ctf, weights, options)
-
+        overlaps = torch.zeros(groups, len(observer.plane), dtype=torch.complex128)
         for where, done in zip(micrographs, map_in_order(task, len(micrographs), workers), strict=True):
             ctf = _merged(ctf, where.index, torch.from_numpy(done.defocus))
             at_limit[where.index] = torch.from_numpy(done.at_limit)
@@ -102,16 +113,16 @@ def refine_ctf(
             totals[where.group] = sums if before is None else before + sums
             overlaps[where.group] += torch.from_numpy(done.overlap)
         weights = _weights(totals)
-    tilts = [_tilt(observer, micrographs, number, overlaps) if options.beam_tilt else None for number in range(groups)]
+        if options.beam_tilt:
+            tilts, tilt_phase = _tilts(observer, micrographs, overlaps, tilts, tilt_phase)
     return CtfRefined(ctf, at_limit, tilts)
 
 
-def _refine_micrograph(
-    observer: Observer, where: Micrograph, ctf: CtfParameters, weights: Weights | None, options: CtfRefineOptions
-) -> _Done:
+def _refine_micrograph(observer: Observer, where: Micrograph, state: _State, options: CtfRefineOptions) -> _Done:
     """Fit one micrograph, then sum what the next round's weights and the beam tilt need."""
-    seen = observer.observe(where.index)
-    optics = ctf.select(where.index)
+    weights = state.weights
+    seen = observer.observe(where.index).turned(state.tilt_phase[where.group])
+    optics = state.ctf.select(where.index)
     at_limit = torch.zeros(len(where.index), dtype=torch.bool)
     overlap = torch.zeros(len(observer.plane), dtype=torch.complex128)
     if weights is not None:
@@ -178,12 +189,20 @@ def _weights(totals: Sequence[ShellSums | None]) -> Weights:
     return Weights(torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs]))
 
 
-def _tilt(observer: Observer, micrographs: Sequence[Micrograph], group: int, overlaps: Tensor) -> TiltFit | None:
-    first = next((where.index[0] for where in micrographs if where.group == group), None)
-    if first is None or not bool((overlaps[group].abs() > 0).any()):
-        return None
-    ctf, images = observer.images.ctf, observer.images
-    voltage, aberration = float(ctf.voltage_kv[first]), float(ctf.spherical_aberration_mm[first])
-    if aberration == 0.0:
-        return None
-    return fit_tilt(overlaps[group], tilt_basis(observer.plane, images.pixel_size_angstrom, voltage, aberration))
+def _tilts(
+    observer: Observer,
+    micrographs: Sequence[Micrograph],
+    overlaps: Tensor,
+    earlier: Sequence[TiltFit | None],
+    tilt_phase: Tensor,
+) -> tuple[list[TiltFit | None], Tensor]:
+    """Tilts and phases of all groups, the new on top of the earlier; groups without data or Cs keep theirs."""
+    tilts, phases = list(earlier), tilt_phase.clone()
+    ctf, pixel = observer.images.ctf, observer.images.pixel_size_angstrom
+    for group, first in {where.group: int(where.index[0]) for where in reversed(micrographs)}.items():
+        voltage, aberration = float(ctf.voltage_kv[first]), float(ctf.spherical_aberration_mm[first])
+        if aberration > 0.0 and bool((overlaps[group].abs() > 0).any()):
+            fit, phase = fit_tilt(overlaps[group], tilt_basis(observer.plane, pixel, voltage, aberration))
+            tilts[group] = fit.beyond(tilts[group])
+            phases[group] += phase
+    return tilts, phases

@@ -11,7 +11,7 @@ s absorbs the map's grey scale and fall-off, and vanishes where the map holds no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,10 @@ class Observed:
     cross: Tensor
     power: Tensor
     shell_power: Tensor
+
+    def turned(self, phase: Tensor) -> Observed:
+        """The same with the images' phases advanced by ``phase [n]``, which takes an aberration away."""
+        return replace(self, cross=self.cross * torch.polar(torch.ones_like(phase), phase))
 
 
 @dataclass(frozen=True)

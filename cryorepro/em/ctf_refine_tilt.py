@@ -4,11 +4,14 @@ With X = s c P exp(-i phi) the overlap s c X conj P / sigma2, summed over partic
 pixel, and the log-likelihood is the real part of its sum with exp(i phi). phi is the coma of the beam tilt plus a
 shift that the poses have taken up to make good for it (Zivanov et al., eLife 7 (2018) e42166, fit tilt and shift
 together, too). The tilt is scanned and then refined by Newton's method; the curvature gives its standard error.
+
+A defocus fitted while a tilt is not corrected for prefers noise without that tilt, which pulls the tilt found
+towards the one assumed (by 5 % at an SNR of 0.02): fit defocus again at the tilt found.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +34,12 @@ class TiltFit:
     error_x_mrad: float
     error_y_mrad: float
 
+    def beyond(self, earlier: TiltFit | None) -> TiltFit:
+        """This tilt on top of an earlier one."""
+        if earlier is None:
+            return self
+        return replace(self, x_mrad=self.x_mrad + earlier.x_mrad, y_mrad=self.y_mrad + earlier.y_mrad)
+
 
 def common_overlap(seen: Observed, phase: Tensor, cross_factor: Tensor) -> Tensor:
     """``[n]`` complex128: sum over particles of s c X conj P / sigma2."""
@@ -46,8 +55,11 @@ def tilt_basis(plane: HalfPlane, pixel_size_angstrom: float, voltage_kv: float, 
     return torch.stack([*(torch.from_numpy(part) for part in coma), *(turn * torch.from_numpy(k) for k in (kx, ky))])
 
 
-def fit_tilt(overlap: Tensor, basis: Tensor) -> TiltFit:
-    """The tilt that explains the phases of ``overlap [n]`` best; ``basis`` by `tilt_basis`."""
+def fit_tilt(overlap: Tensor, basis: Tensor) -> tuple[TiltFit, Tensor]:
+    """The tilt that explains the phases of ``overlap [n]`` best, and phi ``[n]`` with its shift.
+
+    ``basis`` is `tilt_basis`'s.
+    """
     freed = _without_shift(basis, overlap.abs())
     values = scan_values(freed[0], SCAN_LIMIT_MRAD)
     waves = [torch.polar(torch.ones(len(values), len(overlap), dtype=torch.float64), torch.outer(values, phase))
@@ -57,7 +69,7 @@ def fit_tilt(overlap: Tensor, basis: Tensor) -> TiltFit:
     start = torch.tensor([float(values[first]), float(values[second]), 0.0, 0.0], dtype=torch.float64)
     found, curvature = _climb(overlap, freed, start)
     error = torch.linalg.pinv(curvature).diagonal().clamp(min=0.0).sqrt()
-    return TiltFit(float(found[0]), float(found[1]), float(error[0]), float(error[1]))
+    return TiltFit(float(found[0]), float(found[1]), float(error[0]), float(error[1])), found @ freed
 
 
 def _without_shift(basis: Tensor, weight: Tensor) -> Tensor:

@@ -203,8 +203,9 @@ def test_a_defocus_beyond_the_range_is_left_and_told() -> None:
 def test_tilts_are_told_from_shifts() -> None:
     basis = tilt_basis(PLANE, PIXEL, 300.0, 2.7)
     truth = torch.tensor([1.4, -0.8, 0.3, 0.2], dtype=torch.float64)
-    fit = fit_tilt(torch.polar(torch.ones(len(PLANE), dtype=torch.float64), -(truth @ basis)), basis)
+    fit, phase = fit_tilt(torch.polar(torch.ones(len(PLANE), dtype=torch.float64), -(truth @ basis)), basis)
     assert fit.x_mrad == pytest.approx(1.4, abs=1e-6) and fit.y_mrad == pytest.approx(-0.8, abs=1e-6)
+    torch.testing.assert_close(phase, truth @ basis)
 
 
 def test_changes_of_astigmatism_add_as_vectors() -> None:
