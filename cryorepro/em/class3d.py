@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cryorepro.em.class3d_state import Class3DSettings, Class3DState
 from cryorepro.em.estep_model import EstepModel
-from cryorepro.em.expectation import Expectation, expectation
+from cryorepro.em.expectation import Expectation, expectation, make_team
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import fourier_radius, multiply_fourier
@@ -34,6 +34,7 @@ from cryorepro.em.reconstruction import Reconstruction, reference_power
 from cryorepro.em.sampling import Sampling, make_sampling, next_perturbation
 from cryorepro.em.streams import random_stream
 from cryorepro.em.symmetry import symmetry_matrices
+from cryorepro.em.team import Team
 
 _SIZE_INCREMENT_SHELLS = 10
 _LEAST_SHELL = 5
@@ -68,9 +69,10 @@ class Class3DJob:
 
 def classify(job: Class3DJob, state: Class3DState) -> Iterator[Class3DState]:
     """Yield the state after every remaining iteration; ``state`` is the start or any saved iteration."""
-    while state.iteration < job.settings.iterations:
-        state = iterate(job, state)
-        yield state
+    with make_team(job.images, job.workers) as team:
+        while state.iteration < job.settings.iterations:
+            state = iterate(job, state, team)
+            yield state
 
 
 def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DState:
@@ -105,8 +107,11 @@ def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DSta
     return _with_expected_resolution(job, state)
 
 
-def iterate(job: Class3DJob, state: Class3DState) -> Class3DState:
-    """One iteration: expectation, reconstruction, and the update of every other parameter."""
+def iterate(job: Class3DJob, state: Class3DState, team: Team | None = None) -> Class3DState:
+    """One iteration: expectation, reconstruction, and the update of every other parameter.
+
+    Without a ``team`` for the job's images, workers are forked for this iteration alone.
+    """
     settings, number = job.settings, state.iteration + 1
     by_correlation = settings.firstiter_cc and number == 1
     draw = job.uniform(f"perturbation/{number}")
@@ -115,7 +120,7 @@ def iterate(job: Class3DJob, state: Class3DState) -> Class3DState:
     projectors = tuple(Projector(volume, radius, settings.padding) for volume in state.volumes)
     tau2 = torch.stack([reference_power(p.grid, job.images.box_px, radius, settings.padding) for p in projectors])
     model = _estep_model(job, state, projectors, _sampling(job, perturbation), radius, number)
-    sums = expectation(job.images, state.poses, model, job.workers)
+    sums = expectation(job.images, state.poses, model, job.workers, team=team)
     if by_correlation:
         tau2 = _prior_of_first_reference(job, tau2, sums, state.resolution_shell)
     made = _reconstruct(job, sums, tau2, radius)

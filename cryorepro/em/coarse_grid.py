@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cryorepro.em.estep_model import EstepModel, project_table
 from cryorepro.em.mirror_fold import BaseRows, Fold, base_rows, make_fold
+from cryorepro.em.team import Team
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class CoarseGrid:
         return self.directions * self.half_psi
 
 
-def make_coarse_grid(model: EstepModel, workers: int) -> CoarseGrid:
-    """Slice every reference at every coarse orientation that is not the image of another."""
+def make_coarse_grid(model: EstepModel, team: Team) -> CoarseGrid:
+    """Slice every reference at every coarse orientation that is not the image of another, for a team to share."""
     orientations = model.sampling.orientations()
     directions, n_psi = orientations.shape
     base = base_rows(orientations)
@@ -48,12 +49,13 @@ def make_coarse_grid(model: EstepModel, workers: int) -> CoarseGrid:
     plane = model.plane.prefix(model.plane.coarse_length(model.coarse_shell))
     fold = make_fold(plane, base.mirrored)
     table = project_table(
-        model.projectors, classes, matrices.repeat(model.classes, 1, 1), plane.select(fold.order), workers
+        team, model.projectors, classes, matrices.repeat(model.classes, 1, 1), plane.select(fold.order)
     )
+    real, imaginary = table.values.unbind(1)
     shifts = model.sampling.translations()
     return CoarseGrid(
-        parts=fold.parts(torch.complex(table.real, table.imaginary), of_table=True),
-        power_parts=fold.power_parts(table.real**2 + table.imaginary**2, of_table=True),
+        parts=[team.copy(part) for part in fold.parts(torch.complex(real, imaginary), of_table=True)],
+        power_parts=[team.copy(part) for part in fold.power_parts(real**2 + imaginary**2, of_table=True)],
         base=base,
         fold=fold,
         ramps=plane.phase_ramps(shifts)[:, fold.order],

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cryorepro.em.fourier import HalfPlane
-from cryorepro.em.parallel import map_in_order
 from cryorepro.em.preparation import Preparation
 from cryorepro.em.projection import Projector
 from cryorepro.em.sampling import Sampling
+from cryorepro.em.team import Team
 
 # Fixed, so that a row's bits never depend on the number of workers.
 _ROWS_PER_TASK = 512
@@ -94,20 +91,24 @@ class SliceTable:
 
 
 def project_table(
-    projectors: tuple[Projector, ...], classes: Tensor, matrices: Tensor, plane: HalfPlane, workers: int
+    team: Team, projectors: tuple[Projector, ...], classes: Tensor, matrices: Tensor, plane: HalfPlane
 ) -> SliceTable:
-    """Slice ``projectors[classes[i]]`` at ``matrices[i]``, ``[rows, 3, 3]``, on every pixel of ``plane``."""
+    """Slice ``projectors[classes[i]]`` at ``matrices[i]``, ``[rows, 3, 3]``, on every pixel of ``plane``.
+
+    ``classes`` must ascend.
+    """
     rows = int(classes.shape[0])
-    shape = (rows, 2, len(plane))
-    table = SliceTable(_shared_floats(shape) if workers > 1 else torch.empty(shape))
-
-    def task(number: int) -> None:
-        block = slice(number * _ROWS_PER_TASK, (number + 1) * _ROWS_PER_TASK)
-        _project_block(projectors, classes[block], matrices[block], plane, table, block.start)
-
-    for _ in map_in_order(task, -(-rows // _ROWS_PER_TASK), workers):
+    table = SliceTable(team.empty((rows, 2, len(plane))))
+    team.share("slicing", (projectors, classes, matrices, plane, table))
+    for _ in team.map(_slice_rows, -(-rows // _ROWS_PER_TASK), "slicing"):
         pass
     return table
+
+
+def _slice_rows(number: int, slicing: tuple[tuple[Projector, ...], Tensor, Tensor, HalfPlane, SliceTable]) -> None:
+    projectors, classes, matrices, plane, table = slicing
+    block = slice(number * _ROWS_PER_TASK, (number + 1) * _ROWS_PER_TASK)
+    _project_block(projectors, classes[block], matrices[block], plane, table, block.start)
 
 
 def _project_block(
@@ -124,10 +125,3 @@ def _project_block(
         rows = slice(start, start + count)
         projectors[number].slices_into(table.values[rows], matrices[:count], plane)
         matrices, start = matrices[count:], start + count
-
-
-def _shared_floats(shape: tuple[int, ...]) -> Tensor:
-    """Float32 memory that forked workers write and the parent reads (anonymous, not limited by /dev/shm)."""
-    count = math.prod(shape)
-    values = np.frombuffer(mmap.mmap(-1, max(count * 4, 4)), dtype=np.float32)
-    return torch.from_numpy(values)[:count].reshape(shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ Arrays = dict[str, NDArray[Any]]
 class SliceSums:
     """Numerators and weights per fine row, spread over the classes' grids when full and at the end."""
 
-    def __init__(self, model: EstepModel, grid: FineGrid) -> None:
-        """Start empty."""
+    def __init__(self, model: EstepModel, grid: FineGrid, space: Sequence[Tensor]) -> None:
+        """Start empty; ``space`` holds the classes' grids, ``[3, cells]`` each."""
         self._model, self._grid = model, grid
         self._place = torch.full((grid.matrices.shape[0],), -1)
         self._rows: list[Tensor] = []
@@ -39,7 +39,10 @@ class SliceSums:
         # rows are cleared when they are first used: most chunks touch few
         self._numerator = torch.empty(self._limit, 2, pixels)
         self._weight = torch.empty(self._limit, pixels)
-        self.grids = [SliceAccumulator(p.max_radius, p.padding) for p in model.projectors]
+        self.grids = [
+            SliceAccumulator(p.max_radius, p.padding, data=data)
+            for p, data in zip(model.projectors, space, strict=True)
+        ]
 
     def add(self, part: Contribution) -> None:
         """Add what some particles contribute (as many rows at a time as are held)."""
@@ -80,10 +83,10 @@ class SliceSums:
 class ChunkSums:
     """Everything one chunk of particles adds up to."""
 
-    def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet) -> None:
-        """Start from zero."""
+    def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet, space: Sequence[Tensor]) -> None:
+        """Start from zero; the classes' grids are kept in ``space``."""
         self._grid, self._images = grid, images
-        self._slices = SliceSums(model, grid)
+        self._slices = SliceSums(model, grid, space)
         shells = images.box_px // 2 + 1
         double = torch.float64
         self._in_shell = torch.nn.functional.one_hot(model.plane.shell, shells).double()

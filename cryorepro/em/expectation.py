@@ -6,25 +6,31 @@ the parent adds them in chunk order in float64: the result has the same bits on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.coarse_grid import CoarseGrid, make_coarse_grid
-from cryorepro.em.coarse_pass import Significant, class_block_pass, coarse_pass, scales_of
+from cryorepro.em.coarse_pass import (
+    PackedSamples,
+    Significant,
+    class_block_pass,
+    coarse_pass,
+    pack_samples,
+    scales_of,
+    unpack_samples,
+)
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.estep_sums import Arrays, ChunkSums, add_arrays, poses_from_arrays, poses_to_arrays
 from cryorepro.em.fine_batch import batches_of
 from cryorepro.em.fine_grid import FineGrid, make_fine_grid, row_bytes
 from cryorepro.em.fine_pass import contribution, posterior
 from cryorepro.em.imageset import ImageSet, Poses
-from cryorepro.em.parallel import map_in_order
 from cryorepro.em.preparation import Prepared, prepare
 from cryorepro.em.reconstruction import hermitian
 from cryorepro.em.rotations import matrix_to_euler
+from cryorepro.em.team import Team
 
 SMALLEST_CHUNK = 128
 MOST_CHUNKS = 64
@@ -32,9 +38,6 @@ MOST_CHUNKS = 64
 
 TABLE_BYTES = 1 << 31
 """Fine slices held at once; more are made in several rounds over the chunks."""
-
-
-Packed = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -67,34 +70,42 @@ def expectation(
     workers: int = 1,
     index: Tensor | None = None,
     chunk_size: int | None = None,
+    team: Team | None = None,
 ) -> Expectation:
     """Run the expectation step over the particles at ``index`` (default: all).
 
     ``poses`` are the current poses of the whole set: their whole-pixel origins recentre the images, their norms
-    scale them. Give the indices of a half set to refine halves apart.
+    scale them. Give the indices of a half set to refine halves apart. A ``team`` from `make_team` for the same images
+    saves forking ``workers`` for every step.
     """
+    if team is None:
+        with make_team(images, workers) as own:
+            return expectation(images, poses, model, workers, index, chunk_size, own)
     chosen = torch.arange(len(images)) if index is None else index
     chunks = list(torch.split(chosen, chunk_size or default_chunk_size(int(chosen.shape[0]))))
-    coarse = make_coarse_grid(model, workers)
-
-    def first(number: int) -> list[Packed]:
-        found = _coarse_chunk(images, poses, model, coarse, chunks[number])
-        return [(s.rows.numpy(), s.turned.numpy(), s.shifts.numpy(), s.pairs.numpy()) for s in found]
-
-    significant = [_unpack(found) for found in map_in_order(first, len(chunks), workers)]
+    everything = team.used
+    model = replace(model, projectors=tuple(p.moved(team.copy) for p in model.projectors))
+    team.share("step", Step(poses, model, chunks))
+    found = _significant_chunks(model, team, len(chunks))
     totals: Arrays = {}
     parts: list[Poses] = []
-    for group, needed in _rounds(significant, model):
-        fine = make_fine_grid(model, coarse, needed, workers)
-
-        def second(number: int, group: list[int] = group, fine: FineGrid = fine) -> tuple[Arrays, Arrays]:
-            chunk = group[number]
-            return _fine_chunk(images, poses, model, fine, chunks[chunk], significant[chunk])
-
-        for sums, state in map_in_order(second, len(group), workers):
+    space = [team.empty((team.workers, 3, p.cells)) for p in model.projectors]
+    team.share("space", space)
+    before = team.used
+    for group, needed in _rounds(found, model):
+        fine = make_fine_grid(model, needed, team)
+        team.share("fine", FineStep(fine, group, [found[number] for number in group]))
+        for sums, state in team.map(_fine_task, len(group), "worker", "images", "step", "fine", "space"):
             add_arrays(totals, sums)
             parts.append(poses_from_arrays(state))
+        team.release(before)
+    team.release(everything)
     return _result(totals, parts, model)
+
+
+def make_team(images: ImageSet, workers: int) -> Team:
+    """Workers for any number of expectation steps over these images."""
+    return Team(workers, {"images": images})
 
 
 def default_chunk_size(count: int) -> int:
@@ -102,33 +113,55 @@ def default_chunk_size(count: int) -> int:
     return max(SMALLEST_CHUNK, -(-count // MOST_CHUNKS))
 
 
-def _coarse_chunk(
-    images: ImageSet, poses: Poses, model: EstepModel, grid: CoarseGrid, index: Tensor
-) -> list[Significant]:
-    prepared, scale = prepare(images, poses, index, model.preparation), scales_of(model, images, index)
+@dataclass(frozen=True)
+class Step:
+    """What both passes share."""
+
+    poses: Poses
+    model: EstepModel
+    chunks: list[Tensor]
+
+
+@dataclass(frozen=True)
+class FineStep:
+    """Fine slices for some of the chunks, and these chunks' significant samples."""
+
+    grid: FineGrid
+    chunks: list[int]
+    significant: list[PackedSamples]
+
+
+def _significant_chunks(model: EstepModel, team: Team, chunks: int) -> list[PackedSamples]:
+    """The coarse pass over every chunk."""
+    before = team.used
+    team.share("coarse", make_coarse_grid(model, team))
+    found = list(team.map(_coarse_task, chunks, "images", "step", "coarse"))
+    team.release(before)
+    return found
+
+
+def _coarse_task(number: int, images: ImageSet, step: Step, grid: CoarseGrid) -> PackedSamples:
+    model, index = step.model, step.chunks[number]
+    prepared, scale = prepare(images, step.poses, index, model.preparation), scales_of(model, images, index)
     if model.only_class is None:
-        return coarse_pass(model, grid, prepared, scale)
+        return pack_samples(coarse_pass(model, grid, prepared, scale))
     found: dict[int, Significant] = {}
     allowed = model.only_class[index]
-    for number in torch.unique(allowed).tolist():
-        rows = (allowed == number).nonzero()[:, 0]
-        part = class_block_pass(model, grid, prepared.select(rows), scale[rows], range(number, number + 1))
+    for one in torch.unique(allowed).tolist():
+        rows = (allowed == one).nonzero()[:, 0]
+        part = class_block_pass(model, grid, prepared.select(rows), scale[rows], range(one, one + 1))
         found.update(zip(rows.tolist(), part, strict=True))
-    return [found[row] for row in range(index.shape[0])]
+    return pack_samples([found[row] for row in range(index.shape[0])])
 
 
-def _unpack(found: list[Packed]) -> list[Significant]:
-    return [Significant(*(torch.from_numpy(values) for values in parts)) for parts in found]
-
-
-def _rounds(significant: list[list[Significant]], model: EstepModel) -> list[tuple[list[int], Tensor]]:
+def _rounds(found: list[PackedSamples], model: EstepModel) -> list[tuple[list[int], Tensor]]:
     """Group consecutive chunks so that each group's fine slices fit in the table."""
     limit = max(1, TABLE_BYTES // row_bytes(model))
     rounds: list[tuple[list[int], Tensor]] = []
     group: list[int] = []
     needed = torch.empty(0, dtype=torch.int64)
-    for number, chunk in enumerate(significant):
-        own = torch.unique(torch.cat([particle.rows for particle in chunk]))
+    for number, chunk in enumerate(found):
+        own = torch.unique(chunk.rows)
         union = torch.unique(torch.cat([needed, own]))
         if group and union.shape[0] > limit:
             rounds.append((group, needed))
@@ -139,6 +172,14 @@ def _rounds(significant: list[list[Significant]], model: EstepModel) -> list[tup
     return rounds
 
 
+def _fine_task(
+    number: int, worker: int, images: ImageSet, step: Step, fine: FineStep, space: list[Tensor]
+) -> tuple[Arrays, Arrays]:
+    index, significant = step.chunks[fine.chunks[number]], unpack_samples(fine.significant[number])
+    own = [grid[worker] for grid in space]
+    return _fine_chunk(images, step.poses, step.model, fine.grid, index, significant, own)
+
+
 def _fine_chunk(
     images: ImageSet,
     poses: Poses,
@@ -146,9 +187,10 @@ def _fine_chunk(
     grid: FineGrid,
     index: Tensor,
     significant: list[Significant],
+    space: list[Tensor],
 ) -> tuple[Arrays, Arrays]:
     prepared, scale = prepare(images, poses, index, model.preparation), scales_of(model, images, index)
-    sums = ChunkSums(model, grid, images)
+    sums = ChunkSums(model, grid, images, space)
     count = index.shape[0]
     rows, turned = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
     shift, residual = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
@@ -184,7 +226,7 @@ def _image_terms(images: Prepared) -> Tensor:
 
 
 def _result(totals: Arrays, parts: list[Poses], model: EstepModel) -> Expectation:
-    shape = [2 * (model.projectors[0].grid.shape[-1] - 1) + 1] * 2 + [model.projectors[0].grid.shape[-1]]
+    shape = model.projectors[0].grid.shape
     grids = [hermitian(torch.from_numpy(totals[f"grid{i}"]).reshape(3, *shape)) for i in range(model.classes)]
     merged = {name: torch.cat([getattr(part, name) for part in parts]) for name in Poses.__dataclass_fields__}
     return Expectation(

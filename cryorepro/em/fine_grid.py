@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryorepro.em.coarse_grid import CoarseGrid
 from cryorepro.em.estep_model import EstepModel, SliceTable, project_table
+from cryorepro.em.team import Team
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,22 @@ def row_bytes(model: EstepModel) -> int:
     return int(8**model.sampling.oversampling) * len(model.plane) * 8
 
 
-def make_fine_grid(model: EstepModel, coarse: CoarseGrid, needed: Tensor, workers: int) -> FineGrid:
+def make_fine_grid(model: EstepModel, needed: Tensor, team: Team) -> FineGrid:
     """Slice the children of the coarse rows ``needed`` (distinct, ascending)."""
     order = model.sampling.oversampling
     matrices = model.sampling.orientations(order).matrices(half_turn=True)
-    class_of = needed // coarse.rows_per_class
-    within = needed % coarse.rows_per_class
-    direction, psi = within // coarse.half_psi, within % coarse.half_psi
+    directions, n_psi = model.sampling.orientations().shape
+    half_psi, rows_per_class = n_psi // 2, directions * (n_psi // 2)
+    class_of = needed // rows_per_class
+    within = needed % rows_per_class
+    direction, psi = within // half_psi, within % half_psi
     fine_direction = direction[:, None] * 4**order + torch.arange(4**order)
     fine_psi = psi[:, None] * 2**order + torch.arange(2**order)
     chosen = matrices[fine_direction[:, :, None], fine_psi[:, None, :]].reshape(-1, 3, 3)
     children = 8**order
-    table = project_table(model.projectors, class_of.repeat_interleave(children), chosen, model.plane, workers)
-    slot_of = torch.full((model.classes * coarse.rows_per_class,), -1)
+    classes, chosen = class_of.repeat_interleave(children), team.copy(chosen)
+    table = project_table(team, model.projectors, classes, chosen, model.plane)
+    slot_of = torch.full((model.classes * rows_per_class,), -1)
     slot_of[needed] = torch.arange(needed.shape[0])
     shifts = model.sampling.translations(order)
     ramps = torch.view_as_real(model.plane.phase_ramps(shifts)).movedim(-1, 1).contiguous()

@@ -119,7 +119,7 @@ def _collect(connections: list[Connection], count: int) -> Iterator[Any]:
 
 
 def _work(task: Callable[[int], Any], count: int, counter: Any, sending: Connection) -> None:
-    _die_with_parent()
+    die_with_parent()
     torch.set_num_threads(1)
     while True:
         with counter.get_lock():
@@ -137,7 +137,7 @@ def _work(task: Callable[[int], Any], count: int, counter: Any, sending: Connect
             return
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask the kernel to kill this worker when its parent ends, however it ends; restore default signals."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -94,17 +95,32 @@ class Projector:
         flat = torch.view_as_real(grid.reshape(-1))
         # each value beside its neighbour along x (what is beyond the last is never used): one look-up finds both
         self._pairs = torch.cat([flat, flat.roll(-1, 0)], dim=1)
-        self.grid = torch.view_as_complex(self._pairs.view(*grid.shape, 2, 2)[..., 0, :])
+        self._shape = tuple(grid.shape)
         self.max_radius = max_radius
         self.padding = padding
+
+    @property
+    def grid(self) -> Tensor:
+        """The padded transform, complex ``[2R + 1, 2R + 1, R + 1]``."""
+        return torch.view_as_complex(self._pairs.view(*self._shape, 2, 2)[..., 0, :])
+
+    @property
+    def cells(self) -> int:
+        """Number of values of the padded transform."""
+        return int(self._pairs.shape[0])
+
+    def moved(self, copy: Callable[[Tensor], Tensor]) -> Projector:
+        """The same projector on a copy of its data, for memory that processes share."""
+        other = Projector.__new__(Projector)
+        other.__dict__.update(self.__dict__, _pairs=copy(self._pairs))
+        return other
 
     def slices(self, matrices: Tensor, plane: HalfPlane) -> Tensor:
         """Complex ``[r, n]`` slices for orientations ``[r, 3, 3]`` on the pixels of ``plane``.
 
         Every pixel must lie within ``max_radius``.
         """
-        real = self.grid.real.dtype
-        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=real, device=self.grid.device)
+        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=self._pairs.dtype, device=self._pairs.device)
         self.slices_into(out, matrices, plane)
         return torch.complex(out[:, 0], out[:, 1])
 
@@ -116,7 +132,7 @@ class Projector:
             self._interpolate(out[block], matrices[block].to(out.dtype), plane)
 
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
-        radius = self.grid.shape[-1] - 1
+        radius = self._shape[2] - 1
         cell = locate_slices(matrices, plane, self.padding, radius)
         offsets = torch.tensor([o for _, _, x, o in corner_offsets(radius) if x == 0]).to(cell.index)
         pair = torch.nn.functional.embedding_bag(

@@ -47,13 +47,15 @@ class SliceAccumulator:
         padding: int = PADDING,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
+        data: Tensor | None = None,
     ) -> None:
-        """Start from zero, for slices out to ``max_radius``."""
+        """Start from zero, for slices out to ``max_radius``; the sums are kept in ``data`` if it is given."""
         self.max_radius = max_radius
         self.padding = padding
         radius = grid_radius(max_radius, padding)
         self.shape = (2 * radius + 1, 2 * radius + 1, radius + 1)
-        self.data = torch.zeros(3, self.shape[0] * self.shape[1] * self.shape[2], dtype=dtype, device=device)
+        cells = self.shape[0] * self.shape[1] * self.shape[2]
+        self.data = torch.zeros(3, cells, dtype=dtype, device=device) if data is None else data.zero_()
 
     def insert(self, numerator: Tensor, weight: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         """Add slices: ``numerator [r, n]`` complex and ``weight [r, n]`` at orientations ``[r, 3, 3]``."""

@@ -15,6 +15,7 @@ from cryorepro.em.preparation import prepare
 from cryorepro.em.projection import Projector
 from cryorepro.em.sampling import OrientationGrid, make_sampling
 from cryorepro.em.symmetry import symmetry_matrices
+from cryorepro.em.team import Team
 from tests.em.simulated import simulated_set
 from tests.em.test_expectation import Case, _case
 
@@ -68,7 +69,7 @@ def test_a_grid_with_a_direction_missing_is_not_mirrored() -> None:
 def _rows(case: Case) -> list[set[tuple[int, bool]]]:
     prepared = prepare(case.images, case.poses, torch.arange(len(case.images)), case.model.preparation)
     scale = torch.ones(len(case.images))
-    found = coarse_pass(case.model, make_coarse_grid(case.model, 1), prepared, scale)
+    found = coarse_pass(case.model, make_coarse_grid(case.model, Team(1, {})), prepared, scale)
     return [set(zip(one.rows.tolist(), one.turned.tolist(), strict=True)) for one in found]
 
 
