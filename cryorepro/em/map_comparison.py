@@ -18,6 +18,7 @@ from cryorepro.em.fsc import Curve, crossing, fsc_curve
 from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius, multiply_fourier, raised_cosine
 
 _AGREES_IN_PLACE = 0.5
+_SEARCH_SHELLS, _REFINE_SHELLS, _SEARCH_ROTATIONS = 9, 16, 2304
 _LOCAL_WINDOW_PX = 7
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -83,7 +84,9 @@ def compare_maps(
         raise InputError(f"maps of {first.shape} and {second.shape} voxels and a mask of {weights.shape} do not fit")
     alignment = None
     if align or (align is None and mean_fsc(first, second) < _AGREES_IN_PLACE):
-        alignment = align_maps(first, second, pixel_size_angstrom, symmetry)
+        edge = box * pixel_size_angstrom
+        search, refine = (max(edge / shells, 2.0 * pixel_size_angstrom) for shells in (_SEARCH_SHELLS, _REFINE_SHELLS))
+        alignment = align_maps(first, second, pixel_size_angstrom, symmetry, search, refine, _SEARCH_ROTATIONS)
         second = transform_map(second, alignment.rotation, alignment.shift_angstrom / pixel_size_angstrom)
     masked = fsc_curve(first * weights, second * weights)
     cut = [_cut(volume, max(2, crossing(masked, 0.5).shell)) for volume in (first, second)]

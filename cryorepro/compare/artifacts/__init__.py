@@ -1,0 +1,1 @@
+"""The files of two runs held against each other: stage by stage, iteration by iteration."""
