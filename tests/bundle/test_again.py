@@ -134,3 +134,19 @@ def test_two_runs_are_only_compared_when_they_are_one_experiment(toy_bundle: Pat
     stopped = json.loads(json.dumps(facts.record))
     stopped["outcomes"] = {}
     assert hold_against(facts.benchmark, facts.record, stopped).rows[0].word == "failed"
+
+
+def test_a_bundle_takes_part_in_verdicts_as_another_teams_run(
+    toy_bundle: Path, elsewhere: dict[str, str], toy_environment: dict[str, str]
+) -> None:
+    for seed in ("1", "2"):
+        succeed(elsewhere, "reproduce", "toy", "--seed", seed)
+    runs = [row["run_uid"] for row in json.loads(succeed(elsewhere, "runs", "--json"))]
+    answer = json.loads(succeed(elsewhere, "verdict", *runs, "--against", str(toy_bundle), "--json"))
+    (pair,) = answer["between"]
+    assert (answer["word"], pair["assurance"], pair["signed"]) == ("within-band-n1", "other-team", False)
+    explained = json.loads(succeed(elsewhere, "explain-diff", runs[0], str(toy_bundle), "--json"))
+    assert explained["science_sha256"][0] == explained["science_sha256"][1]
+    own = read_bundle(toy_bundle).facts.run
+    at_home = json.loads(succeed(toy_environment, "verdict", own, "--against", str(toy_bundle), "--json"))
+    assert (at_home["word"], at_home["between"][0]["assurance"]) == ("identical", "self-repeat"), "its own store"
