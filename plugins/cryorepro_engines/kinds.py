@@ -13,8 +13,9 @@ from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.relion_job import JobReport, inspect_class3d, inspect_refine3d, latest_progress
 from cryorepro.em.formats.relion_products import inspect_maskcreate, inspect_postprocess
+from cryorepro.em.formats.selection_products import inspect_reextraction, inspect_selection
 from cryorepro.em.formats.stack_links import find_root, link_stacks
-from cryorepro.model.class2d_stages import Class2DParameters
+from cryorepro.model.class2d_stages import Class2DParameters, ReextractionParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
@@ -79,6 +80,20 @@ def _inspect_class2d(request: StageRequest) -> JobReport:
     )
     link_stacks(request.output_dir / report.outputs["particles"], root)
     return report
+
+
+def _inspect_classselection(request: StageRequest) -> JobReport:
+    particles = read_particles(request.inputs["particles"], require_ctf=False)
+    report = inspect_selection(request.output_dir, particles)
+    link_stacks(request.output_dir / report.outputs["particles"], find_root(particles)[0])
+    return report
+
+
+def _inspect_reextraction(request: StageRequest) -> JobReport:
+    parameters = ReextractionParameters.model_validate(request.parameters)
+    rows = len(read_particles(request.inputs["particles"], require_ctf=False))
+    box_px = parameters.rescaled_box_px or parameters.box_px
+    return inspect_reextraction(request.output_dir, most_rows=rows, box_px=box_px)
 
 
 def _inspect_refine3d(request: StageRequest) -> JobReport:
@@ -146,6 +161,8 @@ KINDS: dict[str, Kind] = {
     "class3d": Kind(("particles", "reference"), _inspect_class3d, _class3d_progress),
     # a refinement from given poses reconstructs its own reference
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
+    "classselection": Kind(("particles",), _inspect_classselection),
+    "reextraction": Kind(("particles",), _inspect_reextraction),
     "class2d": Kind(("particles",), _inspect_class2d, _class2d_progress),
     "initialmodel": Kind(("particles",), _inspect_initialmodel, _initialmodel_progress),
     "maskcreate": Kind(("map",), _inspect_maskcreate),

@@ -9,7 +9,18 @@ from cryorepro.plugins.types import Requirements, Runner
 
 CRYOREPRO_API = "1"
 
-STAGES = ("class3d", "refine3d", "class2d", "initialmodel", "maskcreate", "postprocess", "localres", "ctfrefine")
+STAGES = (
+    "class3d",
+    "refine3d",
+    "class2d",
+    "classselection",
+    "reextraction",
+    "initialmodel",
+    "maskcreate",
+    "postprocess",
+    "localres",
+    "ctfrefine",
+)
 
 
 @hookimpl

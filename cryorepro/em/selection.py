@@ -1,0 +1,141 @@
+"""Selection of particles by class: from a list, by a rule on what the classes are, or a selection made earlier.
+
+A selection is written as a STAR file with one row per class. Given again as an input it selects the same classes: a
+choice made by eye in one run is replayed exactly in the next. RELION's own ``backup_selection.star`` (one rlnSelected
+per class, in class order) is read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.particles import Particles
+from cryorepro.em.formats.star import StarBlock, Value, make_block, read_star, write_star
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its number from 1, its particles, their share, and its resolution (None where no model says)."""
+
+    number: int
+    particles: int
+    fraction: float
+    resolution_angstrom: float | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Limits that a class must keep; None leaves one out. Empty classes never pass.
+
+    ``largest_classes`` keeps at most so many of those that pass, by particles, the lower number first among equals.
+    """
+
+    worst_resolution_angstrom: float | None = None
+    smallest_fraction: float | None = None
+    largest_classes: int | None = None
+
+
+def class_rows(particles: Particles, model: Path | None = None) -> list[ClassRow]:
+    """All classes of a classified table, with resolutions from ``model.star`` if it is given.
+
+    Raises:
+        InputError: the table has no classes, or the model has fewer classes than the table.
+    """
+    numbers = particles.column("rlnClassNumber")
+    if numbers.min() < 1:
+        raise InputError(f"{particles.source}: rlnClassNumber is {numbers.min()}, which is no class.")
+    resolutions = None if model is None else _resolutions(model)
+    count = int(numbers.max()) if resolutions is None else len(resolutions)
+    if numbers.max() > count:
+        raise InputError(f"{model}: {count} classes, but {particles.source} has particles in class {numbers.max()}.")
+    members = np.bincount(numbers, minlength=count + 1)[1:]
+    return [
+        ClassRow(k + 1, int(members[k]), float(members[k] / len(numbers)), resolutions[k] if resolutions else None)
+        for k in range(count)
+    ]
+
+
+def by_rule(rows: Sequence[ClassRow], rule: Rule, source: str) -> tuple[int, ...]:
+    """Numbers of the classes that keep every limit.
+
+    Raises:
+        InputError: resolution is asked for and not known, or no class is left.
+    """
+    passed = [row for row in rows if row.particles > 0]
+    if rule.worst_resolution_angstrom is not None:
+        limit, known = rule.worst_resolution_angstrom, [row.resolution_angstrom for row in passed]
+        if any(value is None for value in known):
+            raise InputError(f"{source}: a limit on resolution needs the classes' model.star (inputs.model).")
+        passed = [row for row, value in zip(passed, known, strict=True) if value is not None and value <= limit]
+    if rule.smallest_fraction is not None:
+        passed = [row for row in passed if row.fraction >= rule.smallest_fraction]
+    passed = sorted(passed, key=lambda row: (-row.particles, row.number))[: rule.largest_classes]
+    if not passed:
+        raise InputError(f"{source}: no class keeps the rule's limits.")
+    return tuple(sorted(row.number for row in passed))
+
+
+def select_particles(particles: Particles, classes: Sequence[int]) -> Particles:
+    """The particles of these classes, in the table's order.
+
+    Raises:
+        InputError: a class has no particles in the table, or is named twice.
+    """
+    numbers = particles.column("rlnClassNumber")
+    absent = sorted(set(classes) - set(np.unique(numbers).tolist()))
+    if absent:
+        raise InputError(f"{particles.source}: class {absent[0]} is selected but has no particles.")
+    if len(set(classes)) != len(classes):
+        raise InputError(f"{particles.source}: a class is selected twice.")
+    return particles.subset(np.flatnonzero(np.isin(numbers, list(classes))))
+
+
+def write_selection(path: Path, rows: Sequence[ClassRow], classes: Sequence[int], how: str) -> None:
+    """Write which classes were selected, and how the choice was made (one line)."""
+    columns: dict[str, Sequence[Value]] = {
+        "rlnClassNumber": [row.number for row in rows],
+        "rlnSelected": [int(row.number in classes) for row in rows],
+        "rlnClassDistribution": [row.fraction for row in rows],
+    }
+    if all(row.resolution_angstrom is not None for row in rows):
+        columns["rlnEstimatedResolution"] = [float(row.resolution_angstrom or 0.0) for row in rows]
+    general: dict[str, Sequence[Value]] = {"cryoreproSelectedBy": [how.replace(" ", "_")]}
+    write_star(path, [make_block("selection_general", general, is_loop=False), make_block("selection", columns)])
+
+
+def read_selection(path: Path) -> tuple[int, ...]:
+    """Numbers of the selected classes.
+
+    Raises:
+        InputError: the file is missing or malformed, or selects nothing.
+    """
+    for block in read_star(path).values():
+        if "rlnSelected" in block.columns:
+            return _selected(block)
+    raise InputError(f"{path}: column rlnSelected is missing; this is not a selection of classes.")
+
+
+def _selected(block: StarBlock) -> tuple[int, ...]:
+    marks = block.integers("rlnSelected")
+    if not np.isin(marks, (0, 1)).all():
+        raise InputError(f"{block.source}: rlnSelected must be 0 or 1.")
+    listed = "rlnClassNumber" in block.columns
+    numbers = block.integers("rlnClassNumber") if listed else np.arange(1, len(marks) + 1)
+    if not marks.any():
+        raise InputError(f"{block.source}: no class is selected.")
+    return tuple(int(number) for number in numbers[marks == 1])
+
+
+def _resolutions(model: Path) -> list[float]:
+    blocks = read_star(model)
+    if "model_classes" not in blocks:
+        raise InputError(f"{model}: the table data_model_classes is missing; this is not a model.")
+    values = blocks["model_classes"].numbers("rlnEstimatedResolution")
+    if np.isnan(values).any() or (values < 0).any():
+        raise InputError(f"{model}: rlnEstimatedResolution holds a value that is no length.")
+    return [float(value) for value in values]
