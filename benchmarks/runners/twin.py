@@ -23,7 +23,7 @@ OUTCOMES = ("resolution", "class-accuracy", "pose-error", "map-to-truth")
 def command(*arguments: str) -> str:
     """Output of one cryorepro command; a verdict of any kind is fine, anything else is not."""
     done = subprocess.run([sys.executable, "-m", "cryorepro", *arguments], capture_output=True, text=True)
-    if done.returncode not in (0, 3):
+    if done.returncode not in (0, 3, 4):
         raise SystemExit(done.stderr or done.stdout)
     return done.stdout
 
@@ -73,6 +73,8 @@ def main() -> None:
     for runner in RUNNERS:
         print(table_row("median", runner, [rows[seed, runner] for seed in arguments.seeds]))
     differences(arguments.seeds, rows)
+    ours, theirs = ([rows[seed, runner]["run"] for seed in arguments.seeds] for runner in reversed(RUNNERS))
+    print(command("verdict", *ours, *(part for run in theirs for part in ("--against", run))))
 
 
 def table_row(label: str, runner: str, records: list[dict[str, Any]]) -> str:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from cryorepro.em.errors import InputError
+
+if TYPE_CHECKING:
+    from cryorepro.model.benchmark import Benchmark
 
 
 def verdict_command(
     runs: Annotated[list[str], typer.Argument(help="Runs, run directories, bundles (.zip) or sets (set-…).")],
     against: Annotated[
         list[str] | None, typer.Option(help="Hold them against these instead of what is expected; repeatable.")
+    ] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="Margins of this benchmark (name or YAML), not of the copy the run has.")
     ] = None,
     require: Annotated[
         str | None,
@@ -29,7 +37,8 @@ def verdict_command(
     ours = load_sides(home, runs)
     theirs = load_sides(home, against) if against else []
     records, others = ([side.record for side in sides] for sides in (ours, theirs))
-    verdict = ask((theirs or ours)[0].benchmark, records, others)
+    own = (theirs or ours)[0].benchmark
+    verdict = ask(_margins(spec, own.name) if spec else own, records, others)
     code = exit_code(verdict["word"], level)
     if as_json:
         names = {"runs": [record["run"] for record in records], "against": [record["run"] for record in others]}
@@ -37,6 +46,18 @@ def verdict_command(
     else:
         _print([*others, *records], verdict)
     raise typer.Exit(code)
+
+
+def _margins(name: str, wanted: str) -> Benchmark:
+    from cryorepro.compare.reproduce import find_spec
+    from cryorepro.model.benchmark import Benchmark
+    from cryorepro.model.strict_yaml import load_record
+    from cryorepro.plugins.loader import load_catalogue
+
+    benchmark = load_record(find_spec(load_catalogue(), name), Benchmark)
+    if benchmark.name != wanted:
+        raise InputError(f"--spec {name}: is benchmark '{benchmark.name}', and the runs are of '{wanted}'")
+    return benchmark
 
 
 def _print(records: list[dict[str, Any]], verdict: dict[str, Any]) -> None:
