@@ -30,7 +30,7 @@ from cryorepro.workflow.timeline.series import read_samples
 
 IDLE_PERCENT, QUIET_CORES = 5.0, 0.15
 """What the supervisor, the sampler and the starting of both use is below this."""
-PATIENCE_S = 230.0
+PATIENCE_S = 80.0
 SPIN = "import time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 READ_AGAIN = """
 import os, time

@@ -14,6 +14,8 @@ from cryorepro.workflow.fingerprint import take_with_raw
 from cryorepro.workflow.plan import PlannedStage, RunPlan
 from cryorepro.workflow.stage_run import StageRun
 
+_PREPARED = ("rows", "errata", "origin", "parameters", "box_px", "pixel_size_angstrom")
+
 
 def execute(context: Context) -> None:
     """Do everything that the journal does not show as done.
@@ -60,7 +62,7 @@ def _prepare_data(context: Context) -> dict[str, Any]:
         "dataset": dataset,
         "tier": tier,
         "files": content["files"],
-        **{name: prepared[name] for name in ("rows", "errata", "origin", "parameters", "box_px", "pixel_size_angstrom")},
+        **{name: prepared[name] for name in _PREPARED},
         "truth": bool(content["truth"]),
     }
     if context.history.data is None:
@@ -104,7 +106,10 @@ def _calibrate(context: Context, probes: list[dict[str, Any]]) -> dict[str, Any]
         return kept.model_dump(mode="json")
     context.say("calibrating", seconds=seconds)
     job = {"folder": str(folder), "key": key, "seconds": seconds, "threads": options.threads}
-    return dict(context.helper("calibrate", job))
+    try:
+        return dict(context.helper("calibrate", job))
+    except StageFailure:  # what it was to tell is then not told; the run itself lacks nothing
+        return None
 
 
 def _check_done(context: Context, stage: PlannedStage) -> None:

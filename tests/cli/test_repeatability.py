@@ -58,3 +58,15 @@ def test_a_length_that_is_none_is_refused(cryorepro: Command, monkeypatch: pytes
     done = cryorepro("reproduce", "toy")
     assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
     assert "from 0 to 600" in done.stderr
+
+
+@pytest.mark.usefixtures("toy", "half_a_second")
+def test_a_calibration_that_fails_costs_only_itself(
+    cryorepro: Command, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "import sys\nif any('calibrate' in word for word in sys.orig_argv): raise SystemExit(9)\n"
+    (tmp_path / "sitecustomize.py").write_text(broken)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ['PYTHONPATH']}")
+    seen = json.loads(cryorepro("show", run(cryorepro), "--json").stdout)
+    assert (seen["status"], seen["calibration"]) == ("completed", None)
+    assert "not measured" in cryorepro("show", seen["run"]).stdout
