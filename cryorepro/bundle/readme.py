@@ -8,6 +8,7 @@ from cryorepro.bundle.citation import title
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.wording import data_words, machine_rows, planned_stages, program_name, seconds, table
 from cryorepro.compare.judge import shown
+from cryorepro.compare.verdict.words import axis_word
 
 _WHAT: dict[str, str] = {
     "record.json": "everything the journal says, as `cryorepro show RUN --json` prints it",
@@ -78,9 +79,9 @@ def _claims(facts: Facts) -> list[str]:
     if not given:
         return ["This benchmark answers to no published claim."]
     rows = [
-        [verdict[key] or "-" for key in ("claim", "expected", "measured", "axis_outcome", "reason")]
+        [*(verdict[key] or "-" for key in ("claim", "expected", "measured")), axis_word(verdict), verdict["reason"]]
         for verdict in given
-    ]  # fmt: skip
+    ]
     return table(["Claim", "Published", "Here", "Verdict", "Why"], rows)
 
 

@@ -13,8 +13,10 @@ import typer
 from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
+    from cryorepro.bundle.export_set import WriteBundle
     from cryorepro.bundle.rerun import Rerun
     from cryorepro.bundle.verify import Report
+    from cryorepro.model.outcome import OutcomeWord
 
 FAILED = 1
 _FREE = ("threads", "device", "deterministic", "executor", "seed")
@@ -22,8 +24,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 
 
 def export_command(
-    run: Annotated[str, typer.Argument(help="A finished run, its beginning, or 'latest'.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    run: Annotated[str, typer.Argument(help="A finished run, its beginning, or 'latest'; or a set (set-…).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write; for a set, a folder.")],
     to: Annotated[str | None, typer.Option("--format", help="An exporter; default by the file's suffix.")] = None,
     outputs: Annotated[str, typer.Option("--with", help="What a bundle carries: maps,stars,plots,prov.")] = "plots",
     author: Annotated[
@@ -42,6 +44,11 @@ def export_command(
 
     if output.exists():
         raise InputError(f"{output}: exists already")
+    if run.startswith("set-"):
+        _export_set(
+            run, output, lambda found, to: _export_bundle(found, to, outputs, author or [], licence, sign, workflow)
+        )
+        return
     catalogue = load_catalogue()
     by_suffix = {entry.descriptor.suffix: entry.name for entry in catalogue.all(Exporter)}
     registered = catalogue.get(Exporter, to or by_suffix.get(output.suffix, "json"))
@@ -55,6 +62,16 @@ def export_command(
         with guarded(registered, "exporting"):
             exporter.export(run_or_bundle_record(run), directory, output)
     typer.echo(f"{output}: {registered.descriptor.summary}")
+
+
+def _export_set(name: str, output: Path, write: WriteBundle) -> None:
+    from cryorepro.bundle.export_set import RECORD, write_set
+    from cryorepro.store.home import Home
+    from cryorepro.store.sets import find_set
+
+    home = Home.locate()
+    count = write_set(home, find_set(home, name), output, write)
+    typer.echo(f"{output}: {count} bundles and {RECORD}; cryorepro verdict {output}/*.zip")
 
 
 def _export_bundle(
@@ -115,8 +132,9 @@ def import_command(bundle: Annotated[Path, typer.Argument(help="A bundle (.zip).
 def reproduce_from_bundle(path: Path, context: typer.Context, as_json: bool) -> NoReturn:
     """``cryorepro reproduce paper.zip``: run it here, and hold it against the authors' run."""
     from cryorepro.bundle.verify import verify_bundle
+    from cryorepro.compare.verdict.words import parse_level
 
-    changes = _changes(context)
+    level, changes = parse_level(context.params["require"]), _changes(context)
     report = verify_bundle(path)
     if not report.holds:
         problems = [finding.text for finding in report.findings if finding.kind == "problem"]
@@ -124,7 +142,7 @@ def reproduce_from_bundle(path: Path, context: typer.Context, as_json: bool) -> 
     rerun = _run(report, changes, as_json)
     if not as_json:
         _print_against(rerun)
-    raise typer.Exit(_exit_code(rerun))
+    raise typer.Exit(_exit_code(rerun, level))
 
 
 def _changes(context: typer.Context) -> dict[str, Any]:
@@ -185,11 +203,11 @@ def _run(report: Report, changes: dict[str, Any], as_json: bool) -> Rerun:
     return rerun
 
 
-def _exit_code(rerun: Rerun) -> int:
+def _exit_code(rerun: Rerun, level: OutcomeWord | None = None) -> int:
     from cryorepro.compare.reproduce import EXIT_INTERRUPTED
     from cryorepro.compare.verdict.words import exit_code as exit_code_of
 
-    return EXIT_INTERRUPTED if rerun.record["status"] == "interrupted" else exit_code_of(rerun.word)
+    return EXIT_INTERRUPTED if rerun.record["status"] == "interrupted" else exit_code_of(rerun.word, level)
 
 
 def _print_report(report: Report) -> None:

@@ -24,6 +24,9 @@ def print_set(record: Mapping[str, Any], groups: Mapping[str, Sequence[Run]], co
         f"{settings['tier']}, {len(record['members'])} runs, status {record['status']}",
         highlight=False,
     )
+    check = record["integrity"]
+    state = "chain intact" + (", sealed" if check["sealed"] else ", not sealed") if check["intact"] else check["reason"]
+    out.print(f"journal: {state}", markup=False, highlight=False)
     print_members(out, record["members"], [run for runs in groups.values() for run in runs])
     if record["verdict"] is None:
         out.print(f"go on with: cryorepro resume {record['set']}", markup=False, highlight=False)

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from cryorepro.compare.verdict.words import axis_word
+
 if TYPE_CHECKING:
     from cryorepro.compare.verdict.between import Between
 
@@ -61,15 +63,9 @@ def _table(title: str, verdicts: list[dict[str, Any]], label: str) -> Table:
         name = verdict["claim"] or verdict["outcome"]
         table.add_row(
             escape(name), verdict["expected"] or "-", verdict["measured"] or "-", verdict["margin"] or "-",
-            word(_word(verdict)) + (" (better)" if verdict["better_than_expected"] else ""),
+            word(axis_word(verdict)) + (" (better)" if verdict["better_than_expected"] else ""),
         )  # fmt: skip
     return table
-
-
-def _word(verdict: dict[str, Any]) -> str:
-    """A published time is judged on the performance axis, where its conditions could be met at all."""
-    timed = verdict.get("kind") == "time" and not verdict["needs"]
-    return str(verdict["axis_performance"] if timed else verdict["axis_outcome"])
 
 
 def _print_other_axes(out: Console, verdicts: list[dict[str, Any]]) -> None:
@@ -79,7 +75,7 @@ def _print_other_axes(out: Console, verdicts: list[dict[str, Any]]) -> None:
     if not verdicts:
         return
     time, why = performance([Verdict.model_validate(verdict) for verdict in verdicts])
-    levels = dict.fromkeys(verdict["axis_assurance"] for verdict in verdicts if _word(verdict) != "not-attempted")
+    levels = dict.fromkeys(verdict["axis_assurance"] for verdict in verdicts if axis_word(verdict) != "not-attempted")
     level = ", ".join(levels) or "none: nothing was compared"
     text = f"performance {time} ({why.partition(';')[0]}); assurance {level}"
     out.print(Padding(escape(text), (0, 0, 0, 2)), highlight=False)

@@ -70,5 +70,13 @@ class Store:
         text = lines[-1] if arguments[0] in ("reproduce", "resume") and lines else done.stdout
         return Answer(done.returncode, json.loads(text) if text.strip() else {}, done.stderr)
 
+    def plain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cryorepro", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+
+    def elsewhere(self, root: Path) -> Store:
+        """The same programs with an empty store."""
+        return Store(root, Path(self.environment["PYTHONPATH"]))
+
     def run(self, spec: str, *arguments: str) -> Answer:
         return self.call("reproduce", self.spec(spec), *arguments)

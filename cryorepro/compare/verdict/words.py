@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.outcome import OutcomeWord
@@ -49,6 +50,12 @@ def exit_code(word: OutcomeWord, require: OutcomeWord | None = None) -> int:
     if LEVELS.index(word) <= LEVELS.index(require):
         return 0
     return DIVERGED if require in ("identical", "numerical") else INCONCLUSIVE
+
+
+def axis_word(verdict: Mapping[str, Any]) -> str:
+    """The word a verdict shows: a published time whose conditions could be met has one of the performance axis."""
+    timed = verdict.get("kind") == "time" and not verdict["needs"]
+    return str(verdict["axis_performance"] if timed else verdict["axis_outcome"])
 
 
 def worst(words: Iterable[OutcomeWord], default: OutcomeWord = "not-attempted") -> OutcomeWord:

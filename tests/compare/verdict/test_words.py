@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,29 @@ def test_a_set_with_failed_members_shows_them_and_proves_nothing(store: Store) -
     assert (row["runs"], row["measured_runs"]) == (len(seeds), len(seeds) - len(odd))
     shown = store.call("show", answer.content["set"]).content
     assert all(row["reason"] for row in shown["members"] if row["status"] == "failed")
+
+
+def test_a_whole_set_leaves_as_bundles_that_give_the_same_verdict_elsewhere(store: Store, tmp_path: Path) -> None:
+    answer = store.run("noisy", "--seeds", "1,2", "--set", "sum.misbehave=odd")
+    assert {row["status"] for row in answer.content["members"]} == {"completed", "failed"}
+    folder = tmp_path / "set"
+    done = store.plain("export", answer.content["set"], "-o", str(folder))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "set.json").read_text())
+    bundles = [str(folder / row["bundle"]) for row in record["members"]]
+    assert [row["status"] for row in record["members"]] == [row["status"] for row in answer.content["members"]]
+    assert str(store.root) not in (folder / "set.json").read_text()
+    again = store.elsewhere(tmp_path).call("verdict", *bundles)
+    assert (again.code, again.content["word"]) == (answer.code, answer.content["verdict"]["word"])
+    assert store.plain("export", answer.content["set"], "-o", str(folder)).returncode == 2
+
+
+def test_margins_may_be_those_of_another_version_of_the_benchmark(store: Store, sound: list[str]) -> None:
+    tight = store.root / "tight.yaml"
+    tight.write_text(Path(store.spec("noisy")).read_text().replace("margin: 3", "margin: 0.0001"))
+    answer = store.call("verdict", *sound, "--spec", str(tight))
+    assert answer.code in (3, 4)
+    assert store.call("verdict", *sound, "--spec", "empiar-10028").code == 2
 
 
 @pytest.mark.parametrize(
