@@ -29,6 +29,7 @@ _FROM_RESULTS: tuple[_Row, ...] = (
 _AGAINST_TRUTH: tuple[_Row, ...] = (
     ("class_accuracy", "Fraction of particles in their true class", "classes:ClassAccuracy", "fraction"),
     ("adjusted_rand", "Adjusted Rand index of found and true classes", "against_truth:AdjustedRand", "index"),
+    ("class_view_angle", "Median angle of views to their 2D class's mean", "views:ClassViewAngle", "degrees"),
     ("pose_error", "Median angle between found and true orientations", "poses:PoseError", "degrees"),
     ("shift_error", "Median distance of found and true centres", "against_truth:ShiftError", "angstrom"),
     ("defocus_error", "Median error of the defocus", "against_truth:DefocusError", "angstrom"),
