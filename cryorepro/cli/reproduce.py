@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
     from cryorepro.cli.progress import Listener
@@ -20,6 +17,19 @@ if TYPE_CHECKING:
 
 Seed = Annotated[int, typer.Option(help="Seed of the run; every random draw derives from it.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+Runners = Annotated[
+    list[str] | None,
+    typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…; given again, each is run and they are compared."),
+]
+Replicates = Annotated[
+    int | None, typer.Option(help="So many runs, with seeds from --seed on, judged as a set.", min=1)
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="STAGE.PARAMETER=VALUE or data.PARAMETER=VALUE; repeatable.")
+]
+Calibration = Annotated[
+    bool, typer.Option(help="State how well this machine repeats itself: 20 s, once after each start of its system.")
+]
 Require = Annotated[
     str | None,
     typer.Option(help="Exit code 0 only from this level on: identical, numerical, equivalent, within-band-n1."),
@@ -30,30 +40,19 @@ def reproduce_command(
     context: typer.Context,
     benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, a YAML file, or a bundle (.zip).")],
     tier: Annotated[str | None, typer.Option(help="twin, subset or full; default as the benchmark says.")] = None,
-    runner: Annotated[
-        list[str] | None,
-        typer.Option(help="RUNNER, or STAGE=RUNNER,STAGE=RUNNER,…; given again, each is run and they are compared."),
-    ] = None,
+    runner: Runners = None,
     data: Annotated[Path | None, typer.Option(help="A local copy of the data.")] = None,
     seed: Seed = 1,
     seeds: Annotated[str | None, typer.Option(help="1,2,3: one run for each seed, judged as a set.")] = None,
-    replicates: Annotated[
-        int | None, typer.Option(help="So many runs, with seeds from --seed on, judged as a set.", min=1)
-    ] = None,
+    replicates: Replicates = None,
     data_seed: Annotated[int, typer.Option(help="Seed of a twin, or of the rows of a subset.", min=0)] = 1,
     threads: Annotated[int | None, typer.Option(help="Worker processes or threads.", min=1)] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="STAGE.PARAMETER=VALUE or data.PARAMETER=VALUE; repeatable."),
-    ] = None,
+    setting: Settings = None,
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",
     deterministic: Annotated[bool, typer.Option(help="The same bits from the same seed.")] = False,
     cache: Annotated[str, typer.Option(help="any, or cold: inputs leave the page cache before each stage.")] = "any",
-    calibration: Annotated[
-        bool,
-        typer.Option(help="State how well this machine repeats itself: 20 s, once after each start of its system."),
-    ] = True,
+    calibration: Calibration = True,
     require: Require = None,
     dry_run: Annotated[bool, typer.Option(help="Show the exact commands and stop.")] = False,
     as_json: Json = False,
@@ -67,42 +66,19 @@ def reproduce_command(
         from cryorepro.cli.bundle import reproduce_from_bundle
 
         reproduce_from_bundle(Path(benchmark), context, as_json)
-    from cryorepro.compare.ensemble.plan import members, parse_seeds
+    from cryorepro.cli.choices import Choices
     from cryorepro.compare.reproduce import find_spec, require_runners
     from cryorepro.compare.verdict.words import parse_level
     from cryorepro.model.benchmark import Benchmark
     from cryorepro.model.strict_yaml import load_record
     from cryorepro.plugins.loader import load_catalogue
-    from cryorepro.workflow.options import RunOptions, parse_runners, parse_settings
     from cryorepro.workflow.plan import make_plan
 
-    catalogue = load_catalogue()
+    catalogue, choices, level = load_catalogue(), Choices.of(context.params), parse_level(require)
     spec = find_spec(catalogue, benchmark)
-    chosen_tier = tier or ("subset" if data else load_record(spec, Benchmark).default_tier)
-    if chosen_tier not in ("twin", "subset", "full"):
-        raise InputError(f"--tier {chosen_tier}: the tiers are twin, subset and full")
-    if data is not None and not data.exists():
-        raise InputError(f"--data {data}: no such file or directory")
-    stages, data_parameters = parse_settings(setting or [])
-    level = parse_level(require)
-    chosen = members(runner or [""], parse_seeds(seeds, replicates, seed))
-    options = RunOptions(
-        tier=chosen_tier,
-        runners=parse_runners(chosen[0].runner),
-        overrides=stages,
-        data_parameters=data_parameters,
-        seed=chosen[0].seed,
-        data_seed=data_seed,
-        threads=threads or len(os.sched_getaffinity(0)),
-        device=device,
-        deterministic=deterministic,
-        data_path=data.resolve() if data else None,
-        executor=executor,
-        cache=_cache(cache),
-        calibration_seconds=_calibration_seconds() if calibration else 0.0,
-    )
-    plan = make_plan(catalogue, spec, options)
+    plan = make_plan(catalogue, spec, choices.options(load_record(spec, Benchmark).default_tier))
     require_runners(catalogue, plan)
+    chosen = choices.members()
     if dry_run:
         _show(catalogue, plan)
     elif len(chosen) > 1:
@@ -158,26 +134,6 @@ def resume_command(
     listener = _listener(as_json)
     listener("run_resumed", {"run": directory.uid, "benchmark": plan.benchmark.name, "tier": plan.options.tier})
     _finish(attempt(home, catalogue, directory, plan, listener, level), home, as_json)
-
-
-def _cache(word: str) -> Literal["any", "cold"]:
-    if word == "any":
-        return "any"
-    if word == "cold":
-        return "cold"
-    raise InputError(f"--cache {word}: expected any or cold")
-
-
-def _calibration_seconds() -> float:
-    """20, or what CRYOREPRO_CALIBRATION_SECONDS says."""
-    text = os.environ.get("CRYOREPRO_CALIBRATION_SECONDS", "20")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds <= 600.0:
-        raise InputError(f"CRYOREPRO_CALIBRATION_SECONDS={text}: expected a number of seconds from 0 to 600")
-    return seconds
 
 
 def _listener(as_json: bool) -> Listener:

@@ -25,7 +25,7 @@ def test_a_bundle_copied_elsewhere_is_verified_and_reproduced_from_the_zip_alone
 ) -> None:
     copy = shutil.copy(toy_bundle, tmp_path / "paper.zip")
     assert "the bundle holds" in succeed(elsewhere, "verify", copy)
-    text = succeed(elsewhere, "reproduce", copy)
+    text = succeed(elsewhere, "reproduce", copy, "--require", "identical")
     assert "AGAINST THE AUTHORS' RUN" in text
     assert "identical" in text
     runs = json.loads(succeed(elsewhere, "runs", "--json"))
