@@ -99,15 +99,31 @@ def compare_command(
     second: Annotated[str, typer.Argument(help="Another run.")],
     as_json: Json = False,
 ) -> None:
-    """Two runs side by side: parameters, environment, outcomes, per-stage times with their ratio."""
+    """Where two runs part, by stage and iteration, and why; then parameters, environment, outcomes and times."""
+    from cryorepro.cli.parting_tables import print_parting
     from cryorepro.cli.tables import print_comparison
+    from cryorepro.compare.artifacts.compare import parting
     from cryorepro.compare.runs import compare_runs
 
-    comparison = compare_runs(run_or_bundle_record(first), run_or_bundle_record(second))
+    one, other = run_or_bundle_record(first), run_or_bundle_record(second)
+    comparison = compare_runs(one, other)
+    parted = parting(_run_directory(first), one, _run_directory(second), other)
     if as_json:
-        typer.echo(json.dumps(comparison, indent=1))
+        typer.echo(json.dumps({**comparison, "parting": parted.model_dump(mode="json")}, indent=1))
     else:
+        print_parting(parted)
         print_comparison(comparison)
+
+
+def _run_directory(name: str) -> Path | None:
+    """Where a run's files are; None for a bundle, whose files are packed."""
+    from cryorepro.bundle.imported import FOLDER, PREFIX
+    from cryorepro.store.home import Home
+
+    if name.endswith(".zip"):
+        return None
+    home = Home.locate()
+    return home.root / FOLDER / name.removeprefix(PREFIX) if name.startswith(PREFIX) else home.find_run(name)
 
 
 def run_or_bundle_record(name: str) -> dict[str, Any]:

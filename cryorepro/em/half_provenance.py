@@ -29,16 +29,23 @@ _FEWEST_SHELLS = 3
 class Provenance:
     """``noise[i, j]``: mean FSC, beyond the resolution, of half map ``i + 1`` with the particles of half ``j + 1``.
 
-    ``between`` is that of the two half maps with each other, ``shells`` the first and last shell used.
+    ``between`` is that of the two half maps with each other, ``signal`` that of the two reconstructions (0 where there
+    is noise alone), ``shells`` the first and last shell used.
     """
 
     noise: npt.NDArray[np.float64]
     between: float
+    signal: float
     shells: tuple[int, int]
 
     @property
     def fault(self) -> str | None:
         """What is wrong, as a sentence; None when each map holds the noise of its own half and not the other's."""
+        if self.signal > _OWN:
+            return (
+                f"half sets cannot be told: the signal reaches shell {self.shells[1]} of the box, which leaves no noise to"
+                " tell them by"
+            )
         own = self.noise > _OWN
         figures = ", ".join(f"{value:.2f}" for value in self.noise.ravel())
         tail = (
@@ -74,11 +81,12 @@ def half_provenance(
     made = [reconstruct_half(images, poses, halves == half, symmetry) for half in (1, 2)]
     between = fsc_curve(*half_maps)
     # The reconstructions decide where noise begins: half maps that were tampered with may agree to Nyquist.
-    start = crossing(fsc_curve(*made), 0.143).shell + 2
+    signal = fsc_curve(*made)
+    start = crossing(signal, 0.143).shell + 2
     last = images.box_px // 2 - 1
     start = max(2, min(start, last - _FEWEST_SHELLS))
     noise = np.array([[_mean(fsc_curve(volume, other), start, last) for other in made] for volume in half_maps])
-    return Provenance(noise, _mean(between, start, last), (start, last))
+    return Provenance(noise, _mean(between, start, last), _mean(signal, start, last), (start, last))
 
 
 def _mean(curve: Curve, start: int, last: int) -> float:

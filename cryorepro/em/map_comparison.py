@@ -18,7 +18,7 @@ from cryorepro.em.fsc import Curve, crossing, fsc_curve
 from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius, multiply_fourier, raised_cosine
 
 _AGREES_IN_PLACE = 0.5
-_SEARCH_SHELLS, _REFINE_SHELLS, _SEARCH_ROTATIONS = 9, 16, 2304
+_SEARCH_SHELLS, _REFINE_SHELLS, _SEARCH_ROTATIONS = 8, 12, 2304
 _LOCAL_WINDOW_PX = 7
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -77,7 +77,8 @@ def test_another_magnification_is_another_pixel_size(volume: np.ndarray, noise: 
 
 
 def test_imposed_and_missing_axes_are_told_apart(volume: np.ndarray, noise: np.ndarray) -> None:
-    round_about_z = sum(transform_map(volume, operator, NO_SHIFT) for operator in symmetry_matrices("C4")) / 4.0
+    turned = [transform_map(volume, operator, NO_SHIFT) for operator in symmetry_matrices("C4")]
+    round_about_z = np.mean(turned, axis=0)
     assert symmetry_correlation(round_about_z, "C4") > 0.95 > symmetry_correlation(volume, "C4")
     (found,) = diagnose_map(round_about_z, volume, PIXEL)
     assert (found.kind, found.figures["group"]) == ("symmetry", "C4")

@@ -21,18 +21,20 @@ _AGREES = 0.9
 def explain_maps(
     found: Divergence, first: Path, first_record: Mapping[str, Any], second: Path, second_record: Mapping[str, Any]
 ) -> list[str]:
-    """Sentences for every map and mask among the outputs that is different beyond rounding."""
+    """Sentences for the first map, mask and half maps among the outputs that are different beyond rounding."""
     left, right = (
         {stage.stage: stage.outputs for stage in stage_files(directory, record)}
         for directory, record in ((first, first_record), (second, second_record))
     )
     told: list[str] = []
+    open_roles = {"map", "mask"}  # what is wrong with the first map is wrong with all that were made from it
     for stage in found.stages:
         roles = [pair.name for pair in stage.outputs if pair.word == "different" and stage.stage != "data"]
-        for role in roles:
+        for role in sorted(open_roles.intersection(roles)):
             pair = [side.get(stage.stage, {}).get(role) for side in (left, right)]
-            if role in ("map", "mask") and pair[0] is not None and pair[1] is not None:
+            if pair[0] is not None and pair[1] is not None:
                 told += [f"{stage.stage}.{role}: {text}" for text in _explained(role, pair[0], pair[1], first_record)]
+                open_roles.discard(role)
         if "half1" in roles:
             told += [f"{stage.stage}: {text}" for text in _halves(left[stage.stage], right[stage.stage])]
     return told

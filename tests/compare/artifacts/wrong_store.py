@@ -57,6 +57,7 @@ class WrongStore:
 
     def stage(self, run: Answer, folder: str) -> Path:
         """The directory of a stage of a run."""
+        found: Path
         (found,) = (self.root / "store" / "runs" / run.content["run"] / "stages").glob(f"*{folder}")
         return found
 
