@@ -14,10 +14,11 @@ import typer
 from cryorepro.em.errors import InputError
 
 if TYPE_CHECKING:
-    from cryorepro.compare.margins.propose import Proposal
+    from cryorepro.compare.margins.propose import Proposal, Settings
     from cryorepro.model.benchmark import Benchmark
 
 INTERRUPTED = 130
+WIDE, ENOUGH_RUNS = 5.0, 10
 
 
 def calibrate_command(
@@ -67,7 +68,7 @@ def calibrate_command(
     if as_json:
         typer.echo(json.dumps({"runs": len(found), "proposals": [asdict(row) for row in proposals]}, indent=1))
     else:
-        _print(proposals, len(found))
+        _print(proposals, len(found), Settings(coverage, confidence))
     if write:
         write_file(spec, new)
         typer.echo(f"{spec}: {sum(row.margin is not None for row in proposals)} margins written", err=True)
@@ -130,11 +131,13 @@ def _threads(text: str | None) -> list[int]:
     return found
 
 
-def _print(proposals: list[Proposal], runs: int) -> None:
+def _print(proposals: list[Proposal], runs: int, settings: Settings) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding
     from rich.table import Table
+
+    from cryorepro.compare.margins.propose import factor_of
 
     out = Console()
     table = Table(title=f"MARGINS from {runs} runs", title_justify="left", box=None, pad_edge=False)
@@ -150,5 +153,11 @@ def _print(proposals: list[Proposal], runs: int) -> None:
         margin = "none proposed" if row.margin is None else f"{row.old_margin:g} -> {row.margin:g} {row.unit}"
         table.add_row(row.outcome, *cells, expected, margin, f"{row.held_out} inside, {len(row.moved)} widened it")
     out.print(table)
+    wide = [(row, factor) for row in proposals if (factor := factor_of(row, settings)) and factor > WIDE]
+    if wide:
+        row, factor = max(wide, key=lambda pair: pair[1])
+        later = factor_of(row, settings, ENOUGH_RUNS)
+        text = f"few runs: a margin is {factor:.1f} SD wide; with {ENOUGH_RUNS} to learn from it would be {later:.1f}"
+        out.print(Padding(text, (0, 0, 0, 2)), highlight=False)
     for row in proposals:
         out.print(Padding(escape(f"{row.outcome}: {row.reason}"), (0, 0, 0, 2)), highlight=False)

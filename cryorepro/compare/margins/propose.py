@@ -155,6 +155,15 @@ def _width(parts: Components, direction: Direction, settings: Settings) -> float
     return factor(parts.runs, parts.df, settings.coverage, settings.confidence) * parts.total
 
 
+def factor_of(proposal: Proposal, settings: Settings, runs: int | None = None) -> float | None:
+    """How many SDs the margin is wide; with ``runs``, how many it would be for so many runs of one condition."""
+    if proposal.parts is None:
+        return None
+    n, df = (proposal.parts.runs, proposal.parts.df) if runs is None else (runs, runs - 1)
+    function = two_sided if proposal.direction == "both" else one_sided
+    return function(n, df, settings.coverage, settings.confidence)
+
+
 def _inside(difference: float, width: float, direction: Direction) -> bool:
     if direction == "at-least":
         return difference >= -width
@@ -185,13 +194,13 @@ def _reason(
     conditions = f"{parts.conditions} conditions" if parts.conditions > 1 else "one condition"
     many = sum(map(len, groups.values()))
     reproducibility = (
-        f"reproducibility SD {parts.reproducibility:.2g}"
+        f"reproducibility SD {parts.reproducibility:.2g} {unit}"
         if parts.reproducibility is not None
         else "reproducibility not measured"
     )
     text = (
         f"Calibrated from {many} runs under {conditions}: mean {parts.mean:.4g}, repeatability SD "
-        f"{parts.repeatability:.2g}, {reproducibility} {unit} (ISO 5725-2). A margin of {margin:g} holds "
+        f"{parts.repeatability:.2g} {unit}, {reproducibility} (ISO 5725-2). A margin of {margin:g} holds "
         f"{settings.coverage:.0%} of further runs with {settings.confidence:.0%} confidence, and {held} held-out "
         f"{'runs lie' if held > 1 else 'run lies'} inside it."
     )

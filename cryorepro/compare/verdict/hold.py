@@ -122,7 +122,9 @@ def _decided(estimate: Estimate, sd: float, values: list[float], tolerance: Tole
     """``sd``: the spread of runs against a figure, of pairs of runs between groups."""
     band, (low, high) = Band.of(tolerance), estimate.interval
     bounds = f"{len(values)} runs, 90 % interval of the difference {low:+.3g} to {high:+.3g} {tolerance.unit}"
-    held = Held("equivalent", bounds, _better(estimate.difference, band, tolerance), tuple(values), sd, (low, high))
+    # Better than expected is said of a group only where the whole interval is.
+    better = _better(high if band.direction == "at-most" else low, band, tolerance)
+    held = Held("equivalent", bounds, better, tuple(values), sd, (low, high))
     answer = decide(estimate, band)
     if answer == "inside":
         return replace(held, reason=f"{bounds}, inside the declared margin")
