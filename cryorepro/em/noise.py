@@ -16,13 +16,21 @@ _CHUNK = 250
 _FLOOR = 1e-3
 
 
-def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, limit_per_group: int = 1000) -> Tensor:
+def initial_noise(
+    images: ImageSet,
+    poses: Poses,
+    mask: Tensor,
+    workers: int,
+    limit_per_group: int = 1000,
+    index: Tensor | None = None,
+) -> Tensor:
     """Noise variance per component ``[groups, box / 2 + 1]`` float64, as RELION starts from.
 
-    Uses the first ``limit_per_group`` particles of every noise group, and every coefficient that is stored.
+    Uses the first ``limit_per_group`` particles of every noise group, of those at ``index`` alone if it is given, and
+    every coefficient that is stored. A group without any of them has the spectrum of all.
     Where the average image outweighs the mean power of a group's images the value of the shell before is taken.
     """
-    chosen = _first_of_each_group(images, limit_per_group)
+    chosen = _first_of_each_group(images, limit_per_group, index)
     shells = images.box_px // 2 + 1
 
     def task(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +49,10 @@ def initial_noise(images: ImageSet, poses: Poses, mask: Tensor, workers: int, li
     pixels = 2.0 * shell_pixel_counts(images.box_px, every_stored=True).double()
     members = torch.bincount(images.noise_group[chosen], minlength=images.noise_groups).double()
     signal = image_shell_power((average / chosen.shape[0])[None], every_stored=True)[0] / pixels
-    mean = power / members.clamp(min=1.0)[:, None] / pixels
+    mean = (
+        torch.where((members > 0)[:, None], power / members.clamp(min=1.0)[:, None], power.sum(dim=0) / members.sum())
+        / pixels
+    )
     return positive_spectra(mean - signal, mean)
 
 
@@ -59,6 +70,7 @@ def positive_spectra(spectra: Tensor, scale: Tensor) -> Tensor:
     return out
 
 
-def _first_of_each_group(images: ImageSet, limit: int) -> Tensor:
-    picked = [(images.noise_group == group).nonzero()[:, 0][:limit] for group in range(images.noise_groups)]
-    return torch.cat(picked)
+def _first_of_each_group(images: ImageSet, limit: int, index: Tensor | None) -> Tensor:
+    every = torch.arange(len(images)) if index is None else index
+    group_of = images.noise_group[every]
+    return torch.cat([every[group_of == group][:limit] for group in range(images.noise_groups)])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.assignment_accuracy import PARTICLES_USED, assignment_changes, estimate_accuracy
+from cryorepro.em.errors import InputError
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation
 from cryorepro.em.fsc import crossing
@@ -29,7 +30,7 @@ from cryorepro.em.half_sets import (
 )
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.local_search_expectation import local_expectation
-from cryorepro.em.lowpass import lowpass_map
+from cryorepro.em.lowpass import Volume, check_cubic, fourier_radius, multiply_fourier, raised_cosine
 from cryorepro.em.maximisation import ReconstructionPlan, reconstruct_classes
 from cryorepro.em.noise import initial_noise
 from cryorepro.em.reconstruction import reconstruct, symmetrise
@@ -109,16 +110,15 @@ def start(
     pixel_size, box = images.pixel_size_angstrom, images.box_px
     mask = particle_mask(images, options.particle_diameter_angstrom)
     directions = int(_sampling(schedule, options, 0.0).pixels.shape[0])
-    noise = initial_noise(images, poses, mask, workers)
     halves = []
-    for reference in references:
-        smooth = torch.from_numpy(lowpass_map(reference, ini_high_angstrom, pixel_size)).float()
-        smooth = flattened(smooth, options.particle_diameter_angstrom / pixel_size, options)
+    for half, reference in enumerate((references[0], references[-1]), start=1):
+        smooth = torch.from_numpy(_filtered(reference, ini_high_angstrom, pixel_size)).float()
+        noise = initial_noise(images, poses, mask, workers, index=indices(half_of, half))
         halves.append(start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px))
     shell = round(box * pixel_size / ini_high_angstrom)
     return Refinement(
         iteration=0,
-        halves=(halves[0], halves[-1]),
+        halves=(halves[0], halves[1]),
         half_of=half_of,
         poses=poses,
         schedule=schedule.resized(box, shell, 0.0, 0.0),
@@ -126,6 +126,17 @@ def start(
         fsc=torch.zeros(box // 2 + 1, dtype=torch.float64),
         resolution_shell=shell,
     )
+
+
+def _filtered(reference: NDArray[np.floating], resolution_angstrom: float, pixel_size: float) -> Volume:
+    """The reference with RELION's edge, two shells about the exact resolution; like RELION's, it is not masked yet."""
+    if not resolution_angstrom >= 2.0 * pixel_size:
+        raise InputError(
+            f"parameters.ini_high_angstrom: {resolution_angstrom:g} A is beyond Nyquist, {2.0 * pixel_size:g} A."
+        )
+    box = check_cubic(reference, "reference")
+    shell = box * pixel_size / resolution_angstrom
+    return multiply_fourier(reference, raised_cosine(fourier_radius(box), shell - 1.0, shell + 1.0))
 
 
 def indices(half_of: NDArray[np.int64], half: int) -> Tensor:
