@@ -1,11 +1,11 @@
 """2D classes of real apoferritin particles from the stack alone, against projections of the atomic model.
 
-    python -m benchmarks.engine.class2d_apoferritin DATA [--classes 12] [--iterations 12] [--png classes.png]
+    python -m benchmarks.engine.class2d_apoferritin DATA [--particles 800] [--classes 6] [--iterations 10] [--png X.png]
 
-DATA is the folder with ``particles_64px_3.0A.star`` (EMPIAR-10146) and, beside it, ``models/4v1w.cif``. No pose, map or
-mask goes in. Each average is compared with projections of the model, in every view of the octahedral unit and every
-in-plane angle, over the shells between 60 and 15 A: a shell of protein looks round in all views, so the same is done
-with the model's spherical average, which a mere ring would match as well.
+DATA is the folder with ``particles_64px_3.0A.star`` (EMPIAR-10146) and, beside it, ``models/4v1w.cif``. No pose,
+origin, map or mask goes in. Each average is compared with projections of the model, in every view and every in-plane
+angle, over the shells between 60 and 15 A: a shell of protein looks round in all views, so the same is done with the
+model's spherical average, which a mere ring would match as well.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mrcfile
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from benchmarks.engine.class2d_jobs import Options, our_job
 from cryorepro.em import healpix
 from cryorepro.em.atomic import model_density, read_model
-from cryorepro.em.formats.particles import read_particles
+from cryorepro.em.formats.particles import read_particles, write_particles
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.projection import Projector
 from cryorepro.em.rotations import euler_to_matrix
@@ -42,6 +42,19 @@ class Likeness:
     particles: int
     model: float
     shell: float
+
+
+def without_poses(star: Path, directory: Path, particles: int) -> Path:
+    """Write a table of so many particles, drawn at random, without what a refinement found; returns its path."""
+    table = read_particles(star)
+    found = ("rlnAngle", "rlnOrigin", "rlnClass", "rlnRandomSubset")
+    kept = {label: values for label, values in table.columns.items() if not label.startswith(found)}
+    rows = np.sort(np.random.default_rng(0).permutation(len(table))[:particles])
+    chosen = replace(table, columns=kept).subset(rows)
+    parts = (name.partition("@") for name in chosen.image_names)
+    names = np.array([f"{number}@{star.parent.absolute() / stack}" for number, _, stack in parts], dtype=object)
+    write_particles(directory / "particles.star", chosen.with_columns(rlnImageName=names))
+    return directory / "particles.star"
 
 
 def classify(star: Path, output: Path, classes: int, iterations: int, threads: int) -> tuple[Images, NDArray[np.int64]]:
@@ -118,14 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Classify, print each class's likeness, and write the montage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--classes", type=int, default=12)
-    parser.add_argument("--iterations", type=int, default=12)
-    parser.add_argument("--threads", type=int, default=1)
+    for name, value in (("particles", 800), ("classes", 6), ("iterations", 10), ("threads", 1)):
+        parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--png", type=Path)
     given = parser.parse_args(arguments)
-    star = given.data / "particles_64px_3.0A.star"
-    with tempfile.TemporaryDirectory() as directory:
-        averages, members = classify(star, Path(directory) / "job", given.classes, given.iterations, given.threads)
+    with tempfile.TemporaryDirectory() as name:
+        star = without_poses(given.data / "particles_64px_3.0A.star", Path(name), given.particles)
+        averages, members = classify(star, Path(name) / "job", given.classes, given.iterations, given.threads)
     volume = model_volume(given.data.parent / "models" / "4v1w.cif", averages.shape[1])
     for k, found in enumerate(likeness(averages, members, volume, PIXEL_SIZE_ANGSTROM)):
         print(f"class {k + 1:2d}  {found.particles:5d} particles  model {found.model:.3f}  shell {found.shell:.3f}")
