@@ -31,6 +31,8 @@ def estimate_accuracy(images: ImageSet, poses: Poses, model: EstepModel, index: 
     projector, plane = model.projectors[0], model.plane
     scale = model.scale[images.scale_group[index]].float()
     weight = (prepared.ctf * scale[:, None]) ** 2 * prepared.inverse_sigma2 / 2.0
+    compared = model.compared
+    weight = weight if compared is None else weight * compared
     slices = projector.slices(matrices, plane)
     probes = euler_to_matrix(torch.diag(torch.full((3,), _PROBE_DEG, dtype=torch.float64)))
     turned = [projector.slices(matrices @ probe, plane) for probe in (probes[0], probes[1])]

@@ -33,6 +33,7 @@ class EstepModel:
         cross_correlation: score by normalised cross-correlation and keep the best sample alone.
         adaptive_fraction: share of the posterior that the significant samples must hold.
         only_class: ``[n]`` int64 restricts each particle to one class; None leaves all open.
+        score_shell: Fourier radius beyond which nothing is compared, only inserted; None: no such limit.
         reduced_precision: the coarse pass may round what it multiplies to bfloat16 (it sums in float32).
     """
 
@@ -47,6 +48,7 @@ class EstepModel:
     cross_correlation: bool = False
     adaptive_fraction: float = 0.999
     only_class: Tensor | None = None
+    score_shell: int | None = None
     reduced_precision: bool = True
 
     @property
@@ -58,6 +60,13 @@ class EstepModel:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.projectors)
+
+    @property
+    def compared(self) -> Tensor | None:
+        """``[n]`` float32, 1 where the fine pass compares a pixel of its plane and 0 elsewhere; None: everywhere."""
+        if self.score_shell is None:
+            return None
+        return (torch.arange(len(self.plane)) < self.plane.coarse_length(self.score_shell)).float()
 
     def log_offset_prior(self, offset_px: Tensor) -> Tensor:
         """Log prior, up to a constant, of whole offsets ``[..., 2]`` (x, y) in pixels."""

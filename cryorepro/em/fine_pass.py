@@ -81,6 +81,8 @@ def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepare
     """Log weights ``[g, s, q]`` (or cross-correlations) of every combination of shift and row."""
     weight = images.ctf * scale[:, None] if model.score_with_ctf else torch.ones_like(images.ctf)
     inverse = torch.ones_like(images.inverse_sigma2) if model.cross_correlation else images.inverse_sigma2
+    compared = model.compared
+    inverse = inverse if compared is None else inverse * compared
     left = _shifted(images.masked * (weight * inverse), grid, batch.shifts)
     slices = grid.table.gather(batch.rows)
     cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(batch.sign[:, None])

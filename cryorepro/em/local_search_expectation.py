@@ -45,7 +45,6 @@ def local_expectation(
     symmetry: Tensor,
     workers: int = 1,
     index: Tensor | None = None,
-    score_shell: int | None = None,
 ) -> Expectation:
     """Search each particle at ``index`` (default: all) around its own orientation in ``poses``.
 
@@ -56,13 +55,12 @@ def local_expectation(
         symmetry: point group ``[s, 3, 3]``; particles are brought to the asymmetric unit before they are grouped.
         workers: processes; the result has the same bits for any number.
         index: which particles.
-        score_shell: the last shell that is compared (``strict_highres_exp``); None: all in use.
 
     Returns:
         As :func:`cryorepro.em.expectation.expectation` does, but ``direction_weight`` is ``[1, 1]``, the sum.
     """
     chosen = torch.arange(len(images)) if index is None else index
-    local = make_local_model(model, score_shell)
+    local = make_local_model(model)
     centres = into_asymmetric_unit(euler_to_matrix(poses.euler_deg[chosen]), symmetry)
     nearest = _nearest_rows(local.grid, centres, workers)
     grouping = make_grouping(nearest, local.grid.n_psi, model.sampling.healpix_order)

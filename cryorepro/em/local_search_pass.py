@@ -49,10 +49,10 @@ class LocalModel:
         return int(4**self.model.sampling.oversampling)
 
 
-def make_local_model(model: EstepModel, score_shell: int | None = None) -> LocalModel:
-    """Prepare what groups share; ``score_shell`` bounds the shells that are compared."""
+def make_local_model(model: EstepModel) -> LocalModel:
+    """Prepare what groups share."""
     sampling, plane = model.sampling, model.plane
-    longest = len(plane) if score_shell is None else plane.coarse_length(score_shell)
+    longest = len(plane) if model.score_shell is None else plane.coarse_length(model.score_shell)
     coarse = min(plane.coarse_length(model.coarse_shell), longest)
     shifts, fine = sampling.translations(), sampling.translations(sampling.oversampling)
     ramps = plane.prefix(coarse).phase_ramps(shifts)

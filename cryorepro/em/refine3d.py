@@ -41,7 +41,6 @@ from cryorepro.em.refine_state import (
     estep_model,
     flattened,
     particle_mask,
-    score_shell,
     start_half,
     updated,
 )
@@ -255,8 +254,7 @@ def _expect(
         model = estep_model(half, images, state.schedule, sampling, options, first, fill)
         chosen = indices(state.half_of, number)
         if _is_local(state, options):
-            shell = score_shell(images, options, state.schedule.radius)
-            result = local_expectation(images, state.poses, model, options.symmetry, workers, chosen, shell)
+            result = local_expectation(images, state.poses, model, options.symmetry, workers, chosen)
         else:
             result = expectation(images, state.poses, model, workers, chosen)
         poses = poses.updated(chosen, result.poses)

@@ -128,6 +128,7 @@ def estep_model(
         average_norm=state.average_norm,
         fill_seed=None if options.zero_mask else fill_seed,
     )
+    shell = score_shell(images, options, schedule.radius)
     step = coarse_shell(
         images.box_px, images.pixel_size_angstrom, sampling.psi_step_deg, options.particle_diameter_angstrom,
         schedule.radius,
@@ -136,13 +137,14 @@ def estep_model(
         projectors=(Projector(state.reference, schedule.radius, options.padding),),
         sampling=sampling,
         preparation=preparation,
-        coarse_shell=step,
+        coarse_shell=step if shell is None else min(step, shell),
         log_prior=state.direction_prior.log()[None],
         offset_sigma_px=state.offset_sigma_px,
         scale=state.scale,
         score_with_ctf=options.ctf_corrected_reference or not first,
         cross_correlation=first and options.firstiter_cc,
         adaptive_fraction=options.adaptive_fraction,
+        score_shell=shell,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from cryorepro.em import local_search_groups, local_search_pass
 from cryorepro.em.estep_model import EstepModel
-from cryorepro.em.expectation import Expectation
+from cryorepro.em.expectation import Expectation, expectation
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.local_search import LocalGrid, Window
@@ -254,18 +254,23 @@ def test_equivalent_poses_are_one_search(group: str) -> None:
     torch.testing.assert_close(into_asymmetric_unit(euler_to_matrix(case.poses.euler_deg), symmetry), unit)
 
 
-def test_fewer_shells_may_be_compared_than_are_inserted() -> None:
+@pytest.mark.parametrize("search", ["local", "global"])
+def test_fewer_shells_may_be_compared_than_are_inserted(search: str) -> None:
     """As strict_highres_exp asks: what is beyond changes no pose, and is inserted all the same."""
     case = _case(6, 0.999)
-    limited = local_expectation(case.images, case.poses, case.model, C1, score_shell=4)
-    preparation = replace(case.model.preparation, plane=half_plane(BOX, 4))
-    short = replace(
-        case.model, preparation=preparation, coarse_shell=4,
-        projectors=(Projector(simulated_set(6, BOX, 20.0, 0.05, 3, shares=(1.0, 0.0, 0.0)).volume(0), RADIUS),),
-    )  # fmt: skip
-    alone = local_expectation(case.images, case.poses, short, C1)
+    directions = case.model.sampling.pixels.shape[0]
+    model = replace(case.model, log_prior=torch.zeros(1, directions).double(), reduced_precision=False)
+    short = replace(model, preparation=replace(model.preparation, plane=half_plane(BOX, 4)))
+
+    def find(asked: EstepModel) -> Expectation:
+        if search == "global":
+            return expectation(case.images, case.poses, asked)
+        return local_expectation(case.images, case.poses, asked, C1)
+
+    limited, alone = find(replace(model, score_shell=4)), find(short)
     torch.testing.assert_close(limited.poses.euler_deg, alone.poses.euler_deg)
     torch.testing.assert_close(limited.poses.origin_px, alone.poses.origin_px)
+    torch.testing.assert_close(limited.poses.max_probability, alone.poses.max_probability, rtol=1e-3, atol=1e-4)
     assert float(limited.grids[0].abs().sum()) > 1.5 * float(alone.grids[0].abs().sum())
 
 
