@@ -8,7 +8,7 @@ Zivanov, Nakane & Scheres, IUCrJ 7 (2020) 253.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.ctf import CtfParameters, wavelengths_angstrom
-from cryorepro.em.ctf_refine_data import Observed, Observer, ShellSums, Weights
-from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, phase_per_angstrom
+from cryorepro.em.ctf_refine_data import Observed, Observer, ShellSums, Weights, row_index
+from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, harmonics, phase_per_angstrom
 from cryorepro.em.ctf_refine_tilt import TiltFit, common_overlap, fit_tilt, tilt_basis
 from cryorepro.em.parallel import map_in_order
 
@@ -127,10 +127,9 @@ def _refine_micrograph(observer: Observer, where: Micrograph, state: _State, opt
     overlap = torch.zeros(len(observer.plane), dtype=torch.complex128)
     if weights is not None:
         optics, at_limit = _fit(observer, seen, optics, where.group, weights, options)
-    phase = observer.phase(optics)
     if weights is not None:
-        overlap = common_overlap(seen, phase, weights.cross_factor(where.group, observer.plane))
-    sums = ShellSums.of(seen, phase, observer.plane)
+        overlap = common_overlap(seen, optics, observer, weights.cross_factor(where.group, observer.plane))
+    sums = ShellSums.of(seen, optics, observer)
     return _Done(
         torch.stack([getattr(optics, name) for name in _REFINED], dim=1).numpy(),
         at_limit.numpy(),
@@ -139,27 +138,61 @@ def _refine_micrograph(observer: Observer, where: Micrograph, state: _State, opt
     )
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """One micrograph's particles with the factors that turn them into a likelihood, ``[n]`` each."""
+
+    observer: Observer
+    seen: Observed
+    power_factor: Tensor
+    cross_factor: Tensor
+    rates: Tensor
+
+    def blocks(self, optics: CtfParameters) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Power, overlap and CTF phase of some rows at a time."""
+        for rows, cross, power in self.seen.blocks():
+            phase = self.observer.phase(optics.select(row_index(rows)))
+            yield power * self.power_factor, cross.real * self.cross_factor, phase
+
+
 def _fit(
     observer: Observer, seen: Observed, optics: CtfParameters, group: int, weights: Weights, options: CtfRefineOptions
 ) -> tuple[CtfParameters, Tensor]:
     plane = observer.plane
-    power = seen.power * weights.power_factor(group, plane)
-    cross = seen.cross.real * weights.cross_factor(group, plane)
     wavelength = float(wavelengths_angstrom(optics.voltage_kv[:1])[0])
     rates = phase_per_angstrom(plane, wavelength, observer.images.pixel_size_angstrom)
-    squared = plane.kx**2 + plane.ky**2
-    at_limit = torch.zeros(power.shape[0], dtype=torch.bool)
+    factors = weights.power_factor(group, plane), weights.cross_factor(group, plane)
+    problem = _Problem(observer, seen, *factors, rates)
+    at_limit = torch.zeros(seen.power.shape[0], dtype=torch.bool)
     for _ in range(_ALTERNATIONS if options.astigmatism else 1):
         if options.astigmatism:
-            change = fit_astigmatism(power, cross, observer.phase(optics), rates, 0.5 * options.range_angstrom)
-            if not options.defocus:
-                change[0] = 0.0
-            optics = changed(optics, change.expand(power.shape[0], 3))
+            optics = _with_common_astigmatism(problem, optics, options)
         if options.defocus:
-            fit = fit_defocus(power, cross, observer.phase(optics), rates[0], squared, options.range_angstrom)
-            at_limit = fit.at_limit
-            optics = changed(optics, torch.nn.functional.pad(fit.change[:, None], (0, 2)))
+            optics, at_limit = _with_own_defocus(problem, optics, options)
     return optics, at_limit
+
+
+def _with_common_astigmatism(problem: _Problem, optics: CtfParameters, options: CtfRefineOptions) -> CtfParameters:
+    sums = torch.zeros(2, problem.rates.shape[1], dtype=torch.complex128)
+    for power, cross, phase in problem.blocks(optics):
+        sums += harmonics(power, cross, phase)
+    change = fit_astigmatism(sums, problem.rates, 0.5 * options.range_angstrom)
+    if not options.defocus:
+        change[0] = 0.0
+    return changed(optics, change.expand(problem.seen.power.shape[0], 3))
+
+
+def _with_own_defocus(
+    problem: _Problem, optics: CtfParameters, options: CtfRefineOptions
+) -> tuple[CtfParameters, Tensor]:
+    plane = problem.observer.plane
+    squared = plane.kx**2 + plane.ky**2
+    fits = [
+        fit_defocus(power, cross, phase, problem.rates[0], squared, options.range_angstrom)
+        for power, cross, phase in problem.blocks(optics)
+    ]
+    change = torch.cat([fit.change for fit in fits])
+    return changed(optics, torch.nn.functional.pad(change[:, None], (0, 2))), torch.cat([f.at_limit for f in fits])
 
 
 def changed(optics: CtfParameters, change_angstrom: Tensor) -> CtfParameters:

@@ -10,7 +10,7 @@ s absorbs the map's grey scale and fall-off, and vanishes where the map holds no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,12 +22,17 @@ from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.projection import Projector
 from cryorepro.em.rotations import euler_to_matrix
 
+_IMAGES_PER_CHUNK = 64
+_ELEMENTS_PER_BLOCK = 1 << 21
+
 
 @dataclass(frozen=True)
 class Observed:
-    """b particles on n pixels: ``cross`` complex128 ``[b, n]`` is X conj P, ``power`` float64 is |P|^2.
+    """b particles on n pixels: ``cross`` ``[b, n]`` is X conj P, ``power`` is |P|^2.
 
-    ``shell_power [shells]`` sums |X|^2 over particles and the pixels of every shell.
+    They are kept as complex64 and float32, which is what a large micrograph needs memory for; `blocks` gives rows at
+    a time as complex128 and float64, for sums. ``shell_power [shells]`` sums |X|^2 over particles and the pixels of
+    every shell.
     """
 
     cross: Tensor
@@ -36,7 +41,16 @@ class Observed:
 
     def turned(self, phase: Tensor) -> Observed:
         """The same with the images' phases advanced by ``phase [n]``, which takes an aberration away."""
-        return replace(self, cross=self.cross * torch.polar(torch.ones_like(phase), phase))
+        factor = torch.polar(torch.ones_like(phase), phase).to(self.cross.dtype)
+        return replace(self, cross=self.cross * factor)
+
+    def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Rows, and their ``cross`` and ``power`` in double precision."""
+        count, pixels = self.power.shape
+        step = max(1, _ELEMENTS_PER_BLOCK // pixels)
+        for start in range(0, count, step):
+            rows = slice(start, min(start + step, count))
+            yield rows, self.cross[rows].to(torch.complex128), self.power[rows].double()
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,11 @@ class Observer:
 
     def observe(self, index: Tensor) -> Observed:
         """The particles at ``index``."""
+        parts = [self._observe(chunk) for chunk in torch.split(index, _IMAGES_PER_CHUNK)]
+        power = sum((part.shell_power for part in parts), start=torch.zeros(self.images.box_px // 2 + 1).double())
+        return Observed(torch.cat([p.cross for p in parts]), torch.cat([p.power for p in parts]), power)
+
+    def _observe(self, index: Tensor) -> Observed:
         plane = self.plane
         spectra = image_coefficients(self.images.read(index), plane) * plane.phase_ramps(self.poses.origin_px[index])
         matrices = euler_to_matrix(self.poses.euler_deg[index])
@@ -81,8 +100,7 @@ class Observer:
             projected[chosen] = projector.slices(matrices[chosen], plane)
         shells = torch.zeros(self.images.box_px // 2 + 1, dtype=torch.float64)
         shells.index_add_(0, plane.shell, spectra.abs().double().square().sum(dim=0))
-        cross = (spectra * projected.conj()).to(torch.complex128)
-        return Observed(cross, projected.abs().double().square(), shells)
+        return Observed(spectra * projected.conj(), projected.abs().square(), shells)
 
     def phase(self, optics: CtfParameters) -> Tensor:
         """CTF phases ``[b, n]`` float64 of particles with these parameters."""
@@ -100,12 +118,16 @@ class ShellSums:
     pixels: Tensor
 
     @classmethod
-    def of(cls, seen: Observed, phase: Tensor, plane: HalfPlane) -> ShellSums:
-        """The sums at these CTF phases."""
-        transfer = torch.sin(phase)
-        rows = (seen.cross.real * transfer).sum(dim=0), (seen.power * transfer.square()).sum(dim=0)
-        shells = [torch.zeros_like(seen.shell_power).index_add_(0, plane.shell, row) for row in rows]
-        pixels = torch.bincount(plane.shell, minlength=len(seen.shell_power)).double() * phase.shape[0]
+    def of(cls, seen: Observed, optics: CtfParameters, observer: Observer) -> ShellSums:
+        """The sums at these CTFs, ``[b]``."""
+        plane = observer.plane
+        shells = [torch.zeros_like(seen.shell_power) for _ in range(2)]
+        for rows, cross, power in seen.blocks():
+            transfer = torch.sin(observer.phase(optics.select(row_index(rows))))
+            sums = (cross.real * transfer).sum(dim=0), (power * transfer.square()).sum(dim=0)
+            for total, part in zip(shells, sums, strict=True):
+                total.index_add_(0, plane.shell, part)
+        pixels = torch.bincount(plane.shell, minlength=len(seen.shell_power)).double() * seen.power.shape[0]
         return cls(shells[0], shells[1], seen.shell_power, pixels)
 
     def __add__(self, other: ShellSums) -> ShellSums:
@@ -123,3 +145,8 @@ class ShellSums:
         noise = rest / (2.0 * self.pixels).clamp(min=1.0)
         floor = noise[noise > 0].min() if bool((noise > 0).any()) else torch.tensor(1.0, dtype=noise.dtype)
         return scale, torch.where(noise > 0, noise, floor)
+
+
+def row_index(rows: slice) -> Tensor:
+    """The rows of a slice as an index."""
+    return torch.arange(rows.start, rows.stop)

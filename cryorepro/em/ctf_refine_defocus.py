@@ -91,19 +91,24 @@ def _newton_step(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) 
     return slope / curvature.abs().clamp(min=1e-300)
 
 
-def fit_astigmatism(power: Tensor, cross: Tensor, phase: Tensor, rates: Tensor, limit: float) -> Tensor:
-    """Changes ``[3]`` in Angstrom (mean defocus, cos 2a part, sin 2a part) that suit all particles given together.
+def harmonics(power: Tensor, cross: Tensor, phase: Tensor) -> Tensor:
+    """``[2, n]`` complex128: the sums over particles that a fit common to all of them needs.
+
+    Arguments as in `fit_defocus`; sums of several groups of particles add.
+    """
+    turned = torch.polar(torch.ones_like(phase), phase)
+    return torch.stack([(power * turned.square()).sum(dim=0), (cross * turned).sum(dim=0)])
+
+
+def fit_astigmatism(sums: Tensor, rates: Tensor, limit: float) -> Tensor:
+    """Changes ``[3]`` in Angstrom (mean defocus, cos 2a part, sin 2a part) that suit all particles together.
 
     Args:
-        power: ``[b, n]`` s^2 |P|^2 / sigma2.
-        cross: ``[b, n]`` s Re(X conj P) / sigma2.
-        phase: ``[b, n]`` CTF phases now.
+        sums: ``[2, n]`` by `harmonics`.
         rates: ``[3, n]`` by `phase_per_angstrom`.
         limit: largest change of either astigmatic part.
     """
-    turned = torch.polar(torch.ones_like(phase), phase)
-    double = (power * turned.square()).sum(dim=0)
-    single = (cross * turned).sum(dim=0)
+    double, single = sums
     values = scan_values(rates[0], limit)
     waves = [torch.polar(torch.ones(len(values), rates.shape[1], dtype=torch.float64), torch.outer(values, rate))
              for rate in rates[1:]]  # fmt: skip

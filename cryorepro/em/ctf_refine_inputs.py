@@ -18,6 +18,7 @@ from cryorepro.em.fsc import crossing, fsc_curve, masked_fsc
 from cryorepro.em.particle_images import ParticleImages, read_matching_map
 
 THRESHOLD = 0.143
+_PARTICLES_TOGETHER = 100
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,21 @@ def read_references_of(
     return References([volume], torch.zeros(len(loaded.images), dtype=torch.int64), box // 2 - 1)
 
 
-def micrographs_of(particles: Particles) -> list[Micrograph]:
-    """Particles grouped by micrograph and optics group; all of a group without rlnMicrographName are one."""
+def micrographs_of(particles: Particles, astigmatism: bool = True) -> list[Micrograph]:
+    """Particles grouped by rlnMicrographName and optics group.
+
+    Raises:
+        InputError: rlnMicrographName is missing and astigmatism is to be fitted; without, any division will do.
+    """
     group = particles.optics_index
-    names = particles.columns.get("rlnMicrographName", np.array([""] * len(particles), dtype=object)).astype(str)
-    _, number = np.unique(names, return_inverse=True)
+    if astigmatism or "rlnMicrographName" in particles.columns:
+        _, number = np.unique(particles.column("rlnMicrographName").astype(str), return_inverse=True)
+    else:
+        number = np.arange(len(particles)) // _PARTICLES_TOGETHER
     keys, member = np.unique(np.stack([number.reshape(-1), group]), axis=1, return_inverse=True)
-    member = member.reshape(-1)
-    rows = [torch.from_numpy(np.flatnonzero(member == place)) for place in range(keys.shape[1])]
+    order = np.argsort(member.reshape(-1), kind="stable")
+    ends = np.cumsum(np.bincount(member.reshape(-1)))[:-1]
+    rows = [torch.from_numpy(part) for part in np.split(order, ends)]
     return [Micrograph(index, int(keys[1, place])) for place, index in enumerate(rows)]
 
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.aberrations import coma_phase_per_mrad
-from cryorepro.em.ctf_refine_data import Observed
+from cryorepro.em.ctf import CtfParameters
+from cryorepro.em.ctf_refine_data import Observed, Observer, row_index
 from cryorepro.em.ctf_refine_defocus import scan_values
 from cryorepro.em.fourier import HalfPlane
 
@@ -41,9 +42,12 @@ class TiltFit:
         return replace(self, x_mrad=self.x_mrad + earlier.x_mrad, y_mrad=self.y_mrad + earlier.y_mrad)
 
 
-def common_overlap(seen: Observed, phase: Tensor, cross_factor: Tensor) -> Tensor:
-    """``[n]`` complex128: sum over particles of s c X conj P / sigma2."""
-    return (seen.cross * (torch.sin(phase) * cross_factor)).sum(dim=0)
+def common_overlap(seen: Observed, optics: CtfParameters, observer: Observer, cross_factor: Tensor) -> Tensor:
+    """``[n]`` complex128: sum over particles of s c X conj P / sigma2; ``cross_factor [n]`` is s / sigma2."""
+    total = torch.zeros(len(observer.plane), dtype=torch.complex128)
+    for rows, cross, _ in seen.blocks():
+        total += (cross * torch.sin(observer.phase(optics.select(row_index(rows))))).sum(dim=0)
+    return total * cross_factor
 
 
 def tilt_basis(plane: HalfPlane, pixel_size_angstrom: float, voltage_kv: float, cs_mm: float) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from cryorepro.em.ctf import CtfParameters
 from cryorepro.em.ctf_refine import CtfRefined, CtfRefineOptions, changed, refine_ctf
 from cryorepro.em.ctf_refine_data import Observer
-from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, phase_per_angstrom
+from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, harmonics, phase_per_angstrom
 from cryorepro.em.ctf_refine_inputs import micrographs_of, read_references_of
 from cryorepro.em.ctf_refine_tilt import fit_tilt, tilt_basis
 from cryorepro.em.errors import InputError
@@ -185,7 +185,7 @@ def test_the_defocus_found_is_the_minimum_of_the_plain_likelihood() -> None:
 
 def test_the_astigmatism_found_is_a_minimum_of_the_plain_likelihood() -> None:
     power, cross, phase = problem()
-    change = fit_astigmatism(power, cross, phase + RATES[0] * 300.0, RATES, 500.0)
+    change = fit_astigmatism(harmonics(power, cross, phase + RATES[0] * 300.0), RATES, 500.0)
     np.testing.assert_allclose(change.numpy(), [0.0, 80.0, -120.0], atol=12.0)
     best = plain_score(power, cross, phase + RATES[0] * 300.0 + change @ RATES).sum()
     for step in torch.eye(3, dtype=torch.float64):
@@ -230,3 +230,23 @@ def test_inputs_that_do_not_fit_are_named(files: Files) -> None:
     write_map(files.home / "other.mrc", np.zeros((32, 32, 32), dtype=np.float32), PIXEL)
     with pytest.raises(InputError, match=r"other\.mrc"):
         read_references_of({"map": files.home / "other.mrc"}, loaded, stream)
+
+
+def test_micrographs_are_told_apart_by_name_and_optics_group(files: Files) -> None:
+    particles = read_particles(files.home / "particles.star")
+    found = micrographs_of(particles)
+    assert sorted(torch.cat([where.index for where in found]).tolist()) == list(range(160))
+    for where in found:
+        assert len(set(particles.column("rlnMicrographName")[where.index.numpy()])) == 1
+    nameless = particles.without_columns(["rlnMicrographName"])
+    with pytest.raises(InputError, match="rlnMicrographName"):
+        micrographs_of(nameless)
+    assert sum(len(where.index) for where in micrographs_of(nameless, astigmatism=False)) == 160
+
+
+def test_blocks_of_rows_change_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, table = refined(files)
+    monkeypatch.setattr("cryorepro.em.ctf_refine_data._ELEMENTS_PER_BLOCK", 7 * len(PLANE))
+    monkeypatch.setattr("cryorepro.em.ctf_refine_data._IMAGES_PER_CHUNK", 9)
+    _, again = refined(files)
+    np.testing.assert_allclose(again, table, atol=0.05)

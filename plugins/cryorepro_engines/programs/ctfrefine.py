@@ -52,7 +52,8 @@ def work(request: StageRequest) -> None:
     radii = (lowest, references.last_shell)
     observer = Observer(images, loaded.start_poses(), references.maps, references.map_of, radii)
     groups = len(loaded.particles.optics)
-    found = refine_ctf(observer, micrographs_of(loaded.particles), groups, options, request.threads)
+    micrographs = micrographs_of(loaded.particles, options.astigmatism)
+    found = refine_ctf(observer, micrographs, groups, options, request.threads)
     write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found))
     _report(found, extent / references.last_shell)
 
