@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.fsc import corrected_curve
 from cryorepro.em.maskcreate import spherical_mask
 from cryorepro.em.postprocess import PostProcessed, postprocess
 from cryorepro.em.postprocess_files import write_fsc_xml, write_postprocess_star
@@ -67,6 +68,18 @@ def test_the_corrected_curve_differs_from_relions_by_its_random_phases_only(ours
     ]
     spread = np.std([repeat.fsc.corrected for repeat in repeats], axis=0)
     assert (np.abs(ours.fsc.corrected - relion)[1:] < 6.0 * spread[1:] + 0.01).all()
+
+
+def test_given_relions_random_phases_the_corrected_curve_is_relions(ours: PostProcessed, theirs: Path) -> None:
+    """Stated limit 1e-3, as for every curve without chance in it."""
+    star = theirs / "postprocess.star"
+    randomised = _column(star, "fsc", "CorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps")
+    curve = corrected_curve(ours.fsc.masked, randomised, ours.fsc.randomised_from_shell)
+    np.testing.assert_allclose(curve[1:], _column(star, "fsc", CORRECTED)[1:], atol=1e-3)
+    inside = _column(star, "fsc", "FourierShellCorrelationParticleMaskFraction")
+    assert ours.mask_fraction is not None
+    factor, plain = ours.mask_fraction, ours.fsc.unmasked
+    np.testing.assert_allclose((factor * plain / (1 + (factor - 1) * plain))[1:], inside[1:], atol=1e-3)
 
 
 def test_resolution_is_relions_within_a_shell(ours: PostProcessed, theirs: Path) -> None:

@@ -27,7 +27,8 @@ Files, by the names of a RELION job, in ``request.output_dir``:
   ``run_half{1,2}_class001_unfil.mrc``.
 - initialmodel: as class3d, every so many iterations, and ``initial_model.mrc`` at the end.
 - maskcreate: ``mask.mrc``. postprocess: ``postprocess.{mrc,star}``, ``postprocess_masked.mrc``,
-  ``postprocess_fsc.xml``.
+  ``postprocess_fsc.xml``. localres: ``relion_locres.mrc``, ``relion_locres_filtered.mrc``.
+- ctfrefine: ``particles_ctf_refine.star``.
 
 ``optimiser.star`` holds ``_rlnRandomSeed``, ``_rlnCurrentIteration`` and ``_rlnNumberOfIterations``; the
 runner reads them back. It is written first of its iteration or last, but each file atomically. With
