@@ -13,7 +13,7 @@ from typing import Any
 from cryorepro.compare.comparability.rules import rule_table
 from cryorepro.compare.equivalence import mean
 from cryorepro.compare.verdict.hold import Held, hold
-from cryorepro.compare.verdict.times import departures, hold_times, other_conditions
+from cryorepro.compare.verdict.times import altered, departures, hold_times, other_conditions
 from cryorepro.compare.verdict.words import worst
 from cryorepro.model.benchmark import Benchmark, OutcomeSpec, Tolerance
 from cryorepro.model.claim import Claim
@@ -78,13 +78,17 @@ def _self_check(spec: OutcomeSpec, held: Held, runs: Sequence[Run], expected: fl
         axis_outcome=held.word,
         axis_assurance="self-repeat",
         better_than_expected=held.better,
-        reason=held.reason,
+        reason="; ".join([held.reason, *dict.fromkeys(_unforeseen(runs))]),
         expected=_expected(expected, tolerance),
         measured=_measured(_rows(runs, spec.name), held),
         margin=_margin(tolerance),
         margin_reason=tolerance.reason,
         **_group(held, runs),
     )
+
+
+def _unforeseen(runs: Sequence[Run]) -> list[str]:
+    return [f"{text}, for which the margin was not declared" for run in runs for text in altered(run)]
 
 
 def _against_claim(benchmark: Benchmark, claim: Claim, spec: OutcomeSpec | None, runs: Sequence[Run]) -> Verdict:

@@ -138,6 +138,22 @@ def test_replicates_are_held_by_their_spread(shells: tuple[int, ...], word: str,
     assert (verdict.more_runs is not None) == (word == "inconclusive")
 
 
+def test_other_parameters_than_the_margin_was_made_for_are_told_with_it() -> None:
+    changed = run("twin", measured(20))
+    changed["settings"]["tier_parameters"] = {"particles": 300}
+    changed["stages"] = {"class3d": {"departures": ["healpix_order, pool: asked for on the command line"]}}
+    (verdict, _claim) = judge(benchmark(), {CLAIM.id: CLAIM}, [changed])
+    assert verdict.axis_outcome == "within-band-n1"
+    assert "class3d was run with another healpix_order, for which the margin was not declared" in verdict.reason
+    assert "prepared with another particles" in verdict.reason
+    full = run("full", measured(50))
+    full["stages"] = changed["stages"]
+    (claim,) = judge(benchmark(), {CLAIM.id: CLAIM}, [full])
+    assert (claim.axis_outcome, "another healpix_order" in claim.reason) == ("not-comparable", True)
+    full["stages"] = {"class3d": {"departures": ["pool: asked for on the command line"]}}
+    assert judge(benchmark(), {CLAIM.id: CLAIM}, [full])[0].axis_outcome == "within-band-n1", "a matter of speed"
+
+
 def test_a_failed_replicate_is_counted_and_never_hidden() -> None:
     verdict = verdicts_of("full", measured(50), {}, measured(50), measured(50))[0]
     assert verdict.axis_outcome == "inconclusive"

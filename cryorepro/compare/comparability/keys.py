@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from cryorepro.compare.comparability.performance import performance_key, program_of
 from cryorepro.compare.comparability.rules import rule_table
 from cryorepro.model.base import Record
 from cryorepro.model.benchmark import Benchmark
@@ -38,7 +39,10 @@ class Keys(Record):
 
 def keys_of(record: Mapping[str, Any], benchmark: Benchmark) -> Keys:
     """The keys of a run, from its record (``workflow.record.run_record``) and the benchmark it was started with."""
-    science = science_key(record, benchmark)
+    return _keys(record, science_key(record, benchmark))
+
+
+def _keys(record: Mapping[str, Any], science: Key) -> Keys:
     performance = performance_key(record, digest(science))
     return Keys(
         version=KEY_VERSION,
@@ -49,6 +53,24 @@ def keys_of(record: Mapping[str, Any], benchmark: Benchmark) -> Keys:
         performance_sha256=digest(performance),
         context=_context(record),
     )
+
+
+def known_keys(record: Mapping[str, Any], benchmark: Benchmark) -> Keys:
+    """As :func:`keys_of`, with metrics and connections as the run itself recorded them.
+
+    The benchmark that a run is judged with may define them otherwise than its own copy did.
+    """
+    recorded = record.get("keys")
+    if not recorded or recorded["version"] != KEY_VERSION:
+        return keys_of(record, benchmark)
+    own: Key = recorded["science"]
+    science = science_key(record, benchmark)
+    science["metrics"] = own["metrics"]
+    science["recipe"] = {
+        name: {**stage, "parameters": science["recipe"].get(name, stage)["parameters"]}
+        for name, stage in own["recipe"].items()
+    }
+    return _keys(record, science)
 
 
 def digest(key: Key) -> str:
@@ -84,40 +106,6 @@ def science_key(record: Mapping[str, Any], benchmark: Benchmark) -> Key:
     }
 
 
-def performance_key(record: Mapping[str, Any], science_sha256: str) -> Key:
-    """What decides the times of a run, beside what decides its numbers."""
-    settings = record["settings"]
-    probes = {probe["name"]: probe["data"] for probe in record["fingerprint"] if probe["status"] == "ok"}
-    cpu, stages = probes.get("cpu", {}), record["stages"]
-    apart = rule_table().run_time_parameters
-    return {
-        "science_sha256": science_sha256,
-        "stages": {
-            name: {"kind": stage.get("kind"), "iterations": stage.get("iterations"), "program": _program(stage)}
-            for name, stage in stages.items()
-        },
-        "device": settings["device"],
-        "gpu": _gpus(probes.get("gpu", {})) if settings["device"] != "cpu" else {},
-        "cpu": {name: cpu.get(name) for name in ("model", "affinity_cores", "usable_cores", "smt_active")},
-        "layout": {
-            "threads": settings["threads"],
-            "executor": settings["executor"],
-            "ranks": {
-                name: found
-                for name, row in settings["parameters"].items()
-                if (found := {key: row[key] for key in apart if key in row})
-            },
-        },
-        "storage": _storage(probes.get("filesystems", {}).get("roles", {})),
-        "cache": settings.get("cache", "any"),
-        "precision": {
-            "relion": probes.get("relion", {}).get("precision"),
-            "torch": probes.get("pytorch", {}).get("environment"),
-        },
-        "container": {name: probes.get("container", {}).get(name) for name in ("kind", "image_sha256")},
-    }
-
-
 def _dataset(record: Mapping[str, Any]) -> Key:
     settings, data = record["settings"], record["data"] or {"files": [], "rows": {}, "errata": []}
     simulated = settings["tier"] == "twin"
@@ -137,7 +125,7 @@ def _context(record: Mapping[str, Any]) -> Key:
     data = record["data"] or {"files": []}
     simulated = record["settings"]["tier"] == "twin"
     return {
-        "program": {name: _program(stage) for name, stage in record["stages"].items()},
+        "program": {name: program_of(stage) for name, stage in record["stages"].items()},
         "cryorepro": record["settings"]["cryorepro_version"],
         "simulated": {entry["role"]: entry["sha256"] for entry in data["files"]} if simulated else {},
         "benchmark_version": record["settings"]["benchmark_version"],
@@ -162,31 +150,6 @@ def _box(record: Mapping[str, Any]) -> Key:
         if row["value"] and row["value"].get("box_px")
     }
     return {"box_px": data.get("box_px"), "pixel_size_angstrom": data.get("pixel_size_angstrom"), "outcomes": own}
-
-
-def _program(stage: Mapping[str, Any]) -> str:
-    program = stage.get("program", {})
-    return " ".join(part for part in (stage.get("runner"), program.get("name"), program.get("version")) if part)
-
-
-def _gpus(probe: Mapping[str, Any]) -> Key:
-    gpus = probe.get("gpus", [])
-    return {
-        "count": len(gpus),
-        "models": sorted(str(gpu.get("name")) for gpu in gpus),
-        "memory_bytes": sorted(gpu.get("memory_total_bytes") or 0 for gpu in gpus),
-        "power_cap_mw": sorted(gpu.get("power_limit_mw") or 0 for gpu in gpus),
-        "mig": sorted(str(gpu.get("mig")) for gpu in gpus),
-    }
-
-
-def _storage(roles: Mapping[str, Mapping[str, Any]]) -> Key:
-    return {
-        role: " ".join(str(part) for part in (
-            found.get("place"), (found.get("device") or {}).get("class"), found.get("type"),
-        ) if part)
-        for role, found in sorted(roles.items())
-    }  # fmt: skip
 
 
 def _without(parameters: Mapping[str, Any], names: set[str]) -> Key:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryorepro.compare.comparability.compare import Comparability, compare_keys
-from cryorepro.compare.comparability.keys import keys_of
+from cryorepro.compare.comparability.keys import known_keys
 from cryorepro.compare.conclude import claims_of
 from cryorepro.compare.ensemble.judge import judge_groups, judge_pair
 from cryorepro.model.benchmark import Benchmark
@@ -34,6 +34,6 @@ def not_replicates(benchmark: Benchmark, runs: Sequence[Run]) -> Comparability |
     """Why the runs are no replicates of each other; None when they are."""
     if len(runs) < 2:
         return None
-    first = keys_of(runs[0], benchmark)
-    answers = (compare_keys(first, keys_of(run, benchmark)) for run in runs[1:])
+    first = known_keys(runs[0], benchmark)
+    answers = (compare_keys(first, known_keys(run, benchmark)) for run in runs[1:])
     return next((answer for answer in answers if answer.science == "not-comparable"), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryorepro.compare.comparability.compare import Comparability, compare_keys
-from cryorepro.compare.comparability.keys import keys_of
+from cryorepro.compare.comparability.keys import known_keys
 from cryorepro.compare.equivalence import mean
 from cryorepro.compare.judge import shown
 from cryorepro.compare.verdict.assurance import assurance
@@ -63,8 +63,8 @@ def compare_groups(benchmark: Benchmark, theirs: Sequence[Run], ours: Sequence[R
     """
     if not theirs or not ours:
         raise InputError("a comparison needs at least one run on either side")
-    against = keys_of(theirs[0], benchmark)
-    answers = [compare_keys(against, keys_of(record, benchmark)) for record in [*theirs[1:], *ours]]
+    against = known_keys(theirs[0], benchmark)
+    answers = [compare_keys(against, known_keys(record, benchmark)) for record in [*theirs[1:], *ours]]
     order = ("comparable", "with-caveats", "not-comparable")
     found = max(answers, key=lambda answer: (order.index(answer.science), order.index(answer.performance)))
     broken = found.reasons("science") if found.science == "not-comparable" else []

@@ -55,9 +55,12 @@ def hold(rows: Sequence[OutcomeRow | None], expected: float, claim: Claim | None
 
 
 def _explained(held: Held, values: Sequence[Mapping[str, Any]]) -> Held:
-    """A divergence with what the metric found to be wrong (``diagnosis`` among its details), each sentence once."""
+    """The reason with what the metric found to be wrong (``diagnosis`` among its details), each sentence once.
+
+    It is told inside the margin as well: the margin decides the word, not what a person may know.
+    """
     found = [text for value in values for text in (value.get("details") or {}).get("diagnosis", [])]
-    if held.word != "diverged" or not found:
+    if not found:
         return held
     return replace(held, reason="; ".join([held.reason, *dict.fromkeys(map(str, found))]))
 

@@ -105,6 +105,12 @@ def departures(record: Run) -> list[str]:
     return found
 
 
+def altered(record: Run) -> list[str]:
+    """What the person changed of the benchmark, for which its expectations were not made."""
+    data = sorted(record["settings"].get("tier_parameters") or {})
+    return [*departures(record), *([f"the data were prepared with another {', '.join(data)}"] if data else [])]
+
+
 def _hardware(record: Run, claim: Claim) -> list[str]:
     probes = {probe["name"]: probe["data"] for probe in record["fingerprint"] if probe["status"] == "ok"}
     on_cpu = record["settings"]["device"] == "cpu"

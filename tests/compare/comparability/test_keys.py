@@ -206,6 +206,19 @@ def _emptied() -> dict[str, Any]:
     return other
 
 
+def test_a_run_is_known_by_the_keys_it_recorded_itself() -> None:
+    """Its own benchmark may have defined the metric otherwise; the one it is judged with cannot hide that."""
+    other = record()
+    recorded = keys(record()).model_dump(mode="json")
+    recorded["science"]["metrics"]["resolution"]["parameters"] = {"threshold": 0.5}
+    other["keys"] = recorded
+    found = compare_groups(BENCHMARK, [record()], [other])
+    assert found.word == "not-comparable"
+    assert "the metric is defined otherwise" in found.rows[0].reason
+    other["keys"] = {**recorded, "version": 0}
+    assert compare_groups(BENCHMARK, [record()], [other]).word == "identical", "keys of another version are made again"
+
+
 @given(st.integers(0, 2**32))
 def test_a_digest_does_not_depend_on_the_order_of_keys(seed: int) -> None:
     def shuffled(value: Any) -> Any:
