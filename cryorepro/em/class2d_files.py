@@ -199,7 +199,12 @@ class Class2DFiles:
             "rlnDoSolventFlattening": int(settings.flatten_solvent),
             "rlnDoCorrectNorm": int(settings.norm),
             "rlnDoCorrectScale": int(settings.scale),
+            "rlnDoCorrectCtf": int(settings.ctf),
             "rlnDoIgnoreCtfUntilFirstPeak": int(settings.ctf_intact_first_peak),
+            "rlnRefsAreCtfCorrected": 1,
+            "rlnFixSigmaOffsetEstimates": int(settings.fix_offset_sigma),
+            "rlnHighresLimitExpectation": settings.strict_highres_angstrom or -1.0,
+            "rlnDoFastSubsetOptimisation": int(settings.fast_subsets),
         }
 
 

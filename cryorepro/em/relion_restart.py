@@ -96,6 +96,7 @@ def read_saved_model(path: Path, shape: JobShape, classes: int) -> SavedModel:
     prior = [
         torch.from_numpy(_block(blocks, f"model_pdf_orient_class_{k}", path).numbers("rlnOrientationDistribution"))
         for k in range(1, classes + 1)
+        if general.columns.get("rlnReferenceDimensionality") != ["2"]  # images have no directions
     ]
     return SavedModel(
         noise=noise,

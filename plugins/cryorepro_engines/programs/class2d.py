@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cryorepro.em.class2d import Class2DJob
     from cryorepro.em.class2d_files import Class2DFiles
     from cryorepro.em.class2d_state import Class2DSettings, Class2DState
+    from cryorepro.em.formats.relion_files import Iteration
     from cryorepro.em.particle_images import ParticleImages
 
 
@@ -86,8 +87,7 @@ def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, lo
             request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes, stacked=True
         )
         if last is not None:
-            print(f"resuming after iteration {last.number}", flush=True)
-            return files.read(last.number)
+            return _resumed(last, job, files, loaded)
     references = None
     if "references" in request.inputs:
         references = read_image_references(request.inputs["references"], classes, images.box_px)
@@ -95,6 +95,20 @@ def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, lo
     state = start_2d(job, loaded.start_poses(), references)
     files.write(state)
     return state
+
+
+def _resumed(last: Iteration, job: Class2DJob, files: Class2DFiles, loaded: ParticleImages) -> Class2DState:
+    """The state after ``last``: exactly as it was where our sidecar lies beside it, else from RELION's files."""
+    from cryorepro.em.class2d_restart import class2d_state
+    from cryorepro.em.relion_restart import JobShape
+
+    if last.path("state.npz").exists():
+        print(f"resuming after iteration {last.number}", flush=True)
+        return files.read(last.number)
+    print(f"resuming after iteration {last.number} of RELION's files: not the same bits as without a break", flush=True)
+    images, groups = job.images, (loaded.group_names, loaded.noise_of_group)
+    shape = JobShape(loaded.particles, *groups, images.box_px, images.pixel_size_angstrom)
+    return class2d_state(last, shape, job.settings)
 
 
 def _line(files: Class2DFiles, state: Class2DState, seconds: float) -> str:

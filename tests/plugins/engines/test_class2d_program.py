@@ -130,6 +130,28 @@ def test_relion_goes_on_reading_what_is_written(star: Path, tmp_path: Path) -> N
     assert runner.collect(again, again.output_dir / "log.txt").iterations == 1
 
 
+def test_a_classification_changes_hands_both_ways(star: Path, tmp_path: Path) -> None:
+    """RELION goes on from our iteration, and ours from RELION's, to averages that are alike."""
+    references = _references(star.parent)
+    options: dict[str, Any] = {"number_of_classes": 3, "offset_sigma_angstrom": 1000, "perturbation": 0.0}
+    theirs = _request(star, tmp_path / "job", references, iterations=2, **options)
+    assert start(RelionRunner().plan(theirs), theirs.output_dir).wait(timeout=300) == 0
+    (theirs.output_dir / "particles.mrcs").symlink_to(star.parent / "particles.mrcs")
+    ours = _request(star, theirs.output_dir, references, iterations=3, resume=True, **options)
+    done = _run(ours)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after iteration 2 of RELION's files" in done.stdout
+    for before in (2, 3):
+        argv = ["relion_refine", "--continue", f"run_it{before:03d}_optimiser.star", "--o", f"./run_ct{before}"]
+        subprocess.run(
+            [*argv, "--iter", str(before + 1), "--j", "1"], cwd=ours.output_dir, check=True, capture_output=True
+        )
+    found = [mrcfile.read(ours.output_dir / f"{name}_it003_classes.mrcs") for name in ("run", "run_ct2")]
+    alike = [float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in zip(*found, strict=True)]
+    assert min(alike) > 0.98
+    assert (ours.output_dir / "run_ct3_it004_classes.mrcs").is_file()
+
+
 def test_the_published_command_comes_out_in_its_order(star: Path, tmp_path: Path) -> None:
     asked = _request(
         star, tmp_path / "out", number_of_classes=200, iterations=25, particle_diameter_angstrom=360, tau2_fudge=2,
