@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,16 @@ def test_out_of_time_each_test_still_ran_once() -> None:
     results = carry_out([task("a", log, [1.0]), task("b", log, [1.0])], Policy(limit_s=0.0))
     assert [len(result.seconds) for result in results] == [1, 1]
     assert all(result.stop is not None and not result.stop.met for result in results)
+
+
+def test_out_of_time_after_warming_up_the_warm_up_is_the_one_repeat() -> None:
+    log: list[str] = []
+    both = [replace(task(name, log, [3.0, 1.0, 1.0, 1.0, 1.0]), warmups=2) for name in "ab"]
+    results = carry_out(both, Policy(limit_s=0.0))
+    assert [word for word in log if not word.startswith("prepare")] == ["a", "a", "b", "b"], "no third time"
+    assert [(result.seconds, result.warmups) for result in results] == [((1.0,), 1)] * 2
+    warmed = carry_out([replace(task("a", log, [3.0] + [1.0] * 3), warmups=1)], Policy())
+    assert (warmed[0].seconds, warmed[0].warmups) == ((1.0, 1.0, 1.0), 1)
 
 
 def test_calibration_repeats_for_as_long_as_it_is_told() -> None:
