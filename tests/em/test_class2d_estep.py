@@ -26,7 +26,7 @@ def seen() -> ViewSet:
     return view_set(COUNT, CLASSES, box_px=BOX, pixel_size_angstrom=14.0, snr=0.1, seed=4, shift_px=0.7)
 
 
-def _model(seen: ViewSet, images: ImageSet, angles: int, **changes: object) -> PlaneModel:
+def _model(seen: ViewSet, images: ImageSet, angles: int, oversampling: int = 1, **changes: object) -> PlaneModel:
     averages = torch.stack([torch.from_numpy(seen.projection(k)).float() for k in range(CLASSES)])
     shells = BOX // 2 + 1
     preparation = Preparation(
@@ -35,7 +35,7 @@ def _model(seen: ViewSet, images: ImageSet, angles: int, **changes: object) -> P
         sigma2=torch.full((images.noise_groups, shells), 8e-4, dtype=torch.float64),
         average_norm=1.1,
     )
-    sampling = PlaneSampling(angles, 1, 3.0, 1.5, perturbation=0.2)
+    sampling = PlaneSampling(angles, oversampling, 3.0, 1.5, perturbation=0.2)
     fields: dict[str, object] = {
         "grids": images_to_grids(averages, RADIUS, 2), "sampling": sampling, "preparation": preparation,
         "image_radius": RADIUS, "padding": 2, "coarse_shell": 7,
@@ -81,10 +81,12 @@ def _brute_force(model: PlaneModel, images: ImageSet, poses: Poses) -> tuple[Ten
     return out, psi, shifts
 
 
-@pytest.mark.parametrize("angles", [12, 9], ids=["even", "odd"])
-def test_class_angle_shift_and_every_sum_are_those_of_the_brute_force_posterior(seen: ViewSet, angles: int) -> None:
+@pytest.mark.parametrize(("angles", "oversampling"), [(12, 1), (9, 1), (12, 0)], ids=["even", "odd", "one-pass"])
+def test_class_angle_shift_and_every_sum_are_those_of_the_brute_force_posterior(
+    seen: ViewSet, angles: int, oversampling: int
+) -> None:
     images = seen.data.image_set(2)
-    model, poses = _model(seen, images, angles, coarse_shell=RADIUS), _poses(COUNT)
+    model, poses = _model(seen, images, angles, oversampling, coarse_shell=RADIUS), _poses(COUNT)
     sums = plane_expectation(images, poses, model)
     logs, psi, shifts = _brute_force(model, images, poses)
     weights = torch.softmax(logs.flatten(1), dim=1).reshape(logs.shape)
