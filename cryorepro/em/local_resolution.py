@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.fsc import Curve, check_pair, corrected_curve, crossing, fsc_curve, randomise_phases
-from cryorepro.em.local_windows import LocalWindow, add_windows, crops, sampled_points, shell_matrix
+from cryorepro.em.local_windows import LocalWindow, add_windows, by_shell, crops, sampled_points
 from cryorepro.em.lowpass import Map, Volume
 
 THRESHOLD = 0.143
@@ -100,22 +100,30 @@ def window_curves(volumes: list[Tensor], points: Points, window: LocalWindow) ->
     """FSC in every window of the halves ``volumes[:2]`` and of those with randomised phases, ``volumes[2:]``."""
     side = window.crop_px
     weight = torch.from_numpy(window.weights()).float()
-    sums = shell_matrix(side)
+    order, begins = by_shell(side)
+    places = torch.from_numpy(order)
     rows = max(1, _VOXELS_PER_BATCH // (4 * side**3))
     for start in range(0, len(points), rows):
         part = points[start : start + rows]
-        spectra = [torch.fft.rfftn(crops(v, part, side) * weight, dim=(1, 2, 3)).flatten(1) for v in volumes]
-        plain = _correlations(spectra[0], spectra[1], sums)
-        randomised = _correlations(spectra[2], spectra[3], sums)
+        spectra = [_ordered(torch.fft.rfftn(crops(v, part, side) * weight, dim=(1, 2, 3)), places) for v in volumes]
+        plain = _correlations(spectra[0], spectra[1], begins)
+        randomised = _correlations(spectra[2], spectra[3], begins)
         yield from zip(plain, randomised, strict=True)
 
 
-def _correlations(first: Tensor, second: Tensor, sums: Tensor) -> Curve:
-    """FSC ``[b, shells]`` of spectra ``[b, m]``."""
-    cross = (first.real * second.real + first.imag * second.imag) @ sums
-    power = [(s.real.square() + s.imag.square()) @ sums for s in (first, second)]
-    curve: Tensor = cross / (power[0] * power[1]).sqrt().clamp(min=1e-30)
-    return np.asarray(curve.double().numpy())
+def _ordered(spectra: Tensor, places: Tensor) -> npt.NDArray[np.complex64]:
+    return np.asarray(spectra.flatten(1).index_select(1, places).numpy())
+
+
+def _correlations(first: npt.NDArray[np.complex64], second: npt.NDArray[np.complex64], begins: Points) -> Curve:
+    """FSC ``[b, shells]`` of spectra ``[b, m]`` in order of their shells."""
+    cross = _shell_sums(first.real * second.real + first.imag * second.imag, begins)
+    power = [_shell_sums(s.real**2 + s.imag**2, begins) for s in (first, second)]
+    return np.asarray(cross / np.sqrt(np.maximum(power[0] * power[1], 1e-300)))
+
+
+def _shell_sums(values: npt.NDArray[np.float32], begins: Points) -> Curve:
+    return np.asarray(np.add.reduceat(values, begins, axis=1, dtype=np.float64))
 
 
 def local_fsc(unmasked: Curve, masked: Curve, randomised: Curve, start: int, crop_px: int) -> Curve:

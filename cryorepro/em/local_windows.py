@@ -99,16 +99,18 @@ def crops(volume: Tensor, points: Points, side: int) -> Tensor:
     return out
 
 
-def shell_matrix(side: int) -> Tensor:
-    """``[m, side / 2 + 1]`` float32: 1 where a flattened ``rfftn`` coefficient lies in a shell."""
+def by_shell(side: int) -> tuple[Points, Points]:
+    """Places of a flattened ``rfftn``'s coefficients in order of their shell, and where each shell begins among them.
+
+    Shells 0 to ``side / 2``; coefficients beyond are left out.
+    """
     full = np.fft.fftfreq(side, 1.0 / side)
     half = np.arange(side // 2 + 1)
     squared = full[:, None, None] ** 2 + full[None, :, None] ** 2 + half[None, None] ** 2
     shell = np.rint(np.sqrt(squared)).astype(np.int64).reshape(-1)
-    matrix = torch.zeros(shell.size, side // 2 + 1)
-    inside = torch.from_numpy(np.flatnonzero(shell <= side // 2))
-    matrix[inside, torch.from_numpy(shell)[inside]] = 1.0
-    return matrix
+    order = np.argsort(shell, kind="stable")
+    inside = order[shell[order] <= side // 2]
+    return inside, np.searchsorted(shell[inside], np.arange(side // 2 + 1))
 
 
 def add_windows(points: Points, values: npt.NDArray[np.float64], box_px: int, window: LocalWindow) -> Volume:
