@@ -23,6 +23,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius
 
 Curve = npt.NDArray[np.float64]
+_SAME_MAP = 1.0 - 1e-6
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,8 @@ def masked_fsc(
     start = from_shell
     if start is None:
         first = crossing(unmasked, randomise_at_fsc)
+        if not first.crossed and float(unmasked.min()) > _SAME_MAP:
+            raise InputError("half sets not independent: the two half maps are the same map (FSC 1 to Nyquist)")
         if not first.crossed:
             raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
         start = first.shell + 1

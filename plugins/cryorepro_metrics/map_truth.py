@@ -23,19 +23,25 @@ class RefinedMapTruth:
     def measure(self, context: MetricContext) -> MetricValue:
         """Shell index; correlation, local difference and, where they part early, why, among the details.
 
-        The map is turned and shifted onto the truth first when it does not agree as it lies, but never mirrored or
-        magnified: what it would take is told instead.
+        A map that does not agree as it lies is turned and shifted onto the truth, but never mirrored or magnified:
+        where that, or another symmetry, would explain it, that is told instead.
 
         Raises:
-            InputError: a map is missing or unreadable, or they differ in size.
+            InputError: a map is missing or unreadable, or they differ in size or pixel size.
         """
         volume, pixel_size = read_artifact(context, "map")
         if "map" not in context.truth:
             raise InputError("the twin's truth holds no map")
         true, true_pixel = read_map(context.truth["map"])
+        if abs(pixel_size / true_pixel - 1.0) > 1e-4:
+            raise InputError(
+                f"wrong pixel size: the map's header states {pixel_size:.4g} A, the truth's {true_pixel:.4g} A"
+            )
         mask = read_map(context.data.files["mask"])[0] if "mask" in context.data.files else None
         expected = str(context.data.parameters.get("symmetry", symmetry_of(context)))
-        found = compare_maps(true, volume, true_pixel, mask, expected)
+        agrees = mean_fsc(true, volume) >= _AGREES
+        findings = [] if agrees else diagnose_map(volume, true, true_pixel, expected)
+        found = compare_maps(true, volume, true_pixel, mask, expected, align=False if findings else None)
         threshold = number(context, "threshold", 0.5)
         value = shell_value(found.masked_curve, threshold, true.shape[0], true_pixel)
         details: dict[str, Any] = {
@@ -46,10 +52,6 @@ class RefinedMapTruth:
             "largest_difference_at_px": list(found.difference.largest_at_px),
             "local_correlation_quantiles": found.difference.correlation_quantiles,
         }
-        if abs(pixel_size / true_pixel - 1.0) > 1e-4:
-            details["diagnosis"] = [
-                f"wrong pixel size: the map's header states {pixel_size:.4g} A, the truth's {true_pixel:.4g} A"
-            ]
-        elif mean_fsc(true, volume) < _AGREES:
-            details["diagnosis"] = sentences(diagnose_map(volume, true, true_pixel, expected))
+        if findings:
+            details["diagnosis"] = sentences(findings)
         return value.model_copy(update={"details": details})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cryorepro_metrics.backing import BackedResolution, HalfSetProvenance
 from cryorepro_metrics.half_maps import HalfMapFsc
+from cryorepro_metrics.series import ParticleBFactor
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import write_map
@@ -128,3 +129,15 @@ def test_half_maps_of_other_origin_are_refused_by_name(
     wrong = context({**true_poses.artifacts, "half1": chosen[0], "half2": chosen[1]})
     with pytest.raises(InputError, match=reason):
         HalfSetProvenance().measure(wrong)
+
+
+def test_resolution_grows_with_particles_by_the_line_of_the_bfactor(true_poses: MetricContext) -> None:
+    value = ParticleBFactor().measure(true_poses)
+    points = value.details["points"]
+    assert value.unit == "angstrom2"
+    assert [point["particles"] for point in points] == sorted(point["particles"] for point in points)
+    assert points[0]["angstrom"] > points[-1]["angstrom"]
+    # ln N against 1 / d^2 of the points as they are printed
+    x = np.log([point["particles"] for point in points])
+    slope = np.polyfit(x, [point["angstrom"] ** -2 for point in points], 1)[0]
+    assert value.value == pytest.approx(2.0 / slope, rel=1e-2)

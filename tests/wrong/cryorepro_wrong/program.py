@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cryorepro.em.blobs import euler_matrices
+from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map, write_map
 from cryorepro.em.formats.particles import Particles, write_particles
 from cryorepro.em.maskcreate import spherical_mask
@@ -20,7 +21,11 @@ FLIP = np.diag([1.0, 1.0, -1.0])
 
 def main() -> int:
     request = StageRequest.model_validate_json(sys.argv[1])
-    (backproject if request.kind == "backproject" else sharpen)(request)
+    try:
+        (backproject if request.kind == "backproject" else sharpen)(request)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 
