@@ -21,6 +21,7 @@ from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.relion_job import inspect_refine3d, last_iteration
 from cryorepro.em.formats.relion_model import read_model
 from cryorepro.em.formats.star import read_star
+from cryorepro.em.masks import soft_sphere
 from cryorepro.em.refine_state import HalfState
 from cryorepro.model.dataset import DataRequest, PreparedData
 from cryorepro.model.stage import StageRequest
@@ -156,6 +157,21 @@ def test_poses_of_the_table_can_be_the_start(data: PreparedData, finished: tuple
     assert inspect_refine3d(tmp_path / "job", rows=ROWS, box_px=64).iterations == 1
 
 
+def test_a_mask_and_the_fsc_within_it(data: PreparedData, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.mrc"
+    write_map(mask, soft_sphere(64, 25.0, 3.0).numpy(), 3.0)
+    inputs = dict(_request(data, tmp_path / "job").inputs) | {"mask": mask}
+    parameters = PARAMETERS | {"solvent_correct_fsc": True, "maximum_iterations": 1, "strict_highres_angstrom": 12.0}
+    code, _, err = _run(_request(data, tmp_path / "job", inputs=inputs, parameters=parameters))
+    assert code == 0, err
+    volume, _ = read_map(tmp_path / "job" / "run_it001_half1_class001.mrc")
+    assert np.abs(volume[soft_sphere(64, 25.0, 3.0).numpy() == 0.0]).max() == 0.0
+    general = read_star(tmp_path / "job" / "run_it001_optimiser.star")["optimiser_general"]
+    assert general.value("rlnDoSolventFscCorrection") == "1"
+    assert general.value("rlnSolventMaskName") == "../mask.mrc"
+    assert float(general.value("rlnHighresLimitExpectation")) == 12.0
+
+
 def test_bad_input_is_one_sentence_and_exit_code_2(data: PreparedData, tmp_path: Path) -> None:
     small = tmp_path / "small.mrc"
     write_map(small, np.ones((32, 32, 32), dtype=np.float32), 3.0)
@@ -166,6 +182,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(data: PreparedData, tmp_path:
         ({"parameters": PARAMETERS | {"nonsense": 1}}, "nonsense"),
         ({"parameters": PARAMETERS | {"ini_high_angstrom": 2.0}}, "Nyquist"),
         ({"device": "cuda"}, "cuda"),
+        ({"parameters": PARAMETERS | {"solvent_correct_fsc": True}}, "inputs.mask"),
+        ({"inputs": inputs | {"mask": inputs["reference"]}}, "a mask has values from 0 to 1"),
         ({"inputs": {"particles": inputs["particles"]}, "parameters": PARAMETERS | {"use_input_poses": True}},
          "rlnAngleRot"),
     ]  # fmt: skip
