@@ -52,9 +52,10 @@ TWIN = {
     "initial_subset": 100, "final_subset": 250, "final_resolution_angstrom": 25.0, "write_every": 10,
 }  # fmt: skip
 APOFERRITIN = {
-    "particle_diameter_angstrom": 140.0, "symmetry": "O", "run_in_c1": False, "initial_iterations": 20,
-    "inbetween_iterations": 40, "final_iterations": 10, "initial_subset": 100, "final_subset": 200,
-    "initial_resolution_angstrom": 30.0, "final_resolution_angstrom": 12.0, "write_every": 10,
+    "particle_diameter_angstrom": 130.0, "symmetry": "O", "run_in_c1": False, "healpix_order": 2,
+    "offset_range_px": 3.0, "initial_iterations": 40, "inbetween_iterations": 50, "final_iterations": 15,
+    "initial_subset": 100, "final_subset": 250, "initial_resolution_angstrom": 21.0,
+    "final_resolution_angstrom": 12.0, "noise_factor": 4.0, "positivity": False, "write_every": 10,
 }  # fmt: skip
 # RELION spends most of an iteration on what does not depend on the batch: the short course is enough to compare.
 SHORT = TWIN | {"initial_iterations": 20, "inbetween_iterations": 20, "final_iterations": 5, "final_subset": 200}

@@ -115,7 +115,7 @@ def _estep_model(
         preparation=Preparation(
             plane=half_plane(images.box_px, radius),
             mask=soft_circle(images.box_px, job.mask_radius_px),
-            sigma2=state.sigma2,
+            sigma2=step.noise_factor * state.sigma2,
             correct_ctf=settings.ctf,
             fill_seed=None if settings.zero_mask else job.seed,
         ),

@@ -25,12 +25,14 @@ class Step:
         subset: particles in its mini-batch, before the size of the set limits them.
         classes: maps in use.
         dealt: each particle may only join the class it was dealt to.
+        noise_factor: by which the noise variance is overstated, so that posteriors stay broad while the map is poor.
     """
 
     resolution_angstrom: float
     subset: int
     classes: int
     dealt: bool
+    noise_factor: float
 
 
 def step_at(settings: InitialModelSettings, number: int) -> Step:
@@ -43,7 +45,14 @@ def step_at(settings: InitialModelSettings, number: int) -> Step:
     within = number - settings.initial_iterations
     parted = settings.number_of_classes > 1 and within > 0
     dealing = max(1, round(_DEALING_SHARE * settings.inbetween_iterations))
-    return Step(resolution, subset, settings.number_of_classes if parted else 1, parted and within <= dealing)
+    classes = settings.number_of_classes if parted else 1
+    return Step(resolution, subset, classes, parted and within <= dealing, _noise_factor(settings, number))
+
+
+def _noise_factor(settings: InitialModelSettings, number: int) -> float:
+    """Falls geometrically from its first value to 1 at the end of the first phase."""
+    left = max(0.0, 1.0 - (number - 1) / settings.initial_iterations)
+    return float(settings.noise_factor**left)
 
 
 def _progress(settings: InitialModelSettings, number: int) -> float:

@@ -27,6 +27,7 @@ class InitialModelSettings:
     final_resolution_angstrom: float = 15.0
     initial_subset: int = 100
     final_subset: int = 500
+    noise_factor: float = 1.0
     step_size: float = 0.5
     momentum: float = 0.9
     tau2_fudge: float = 4.0

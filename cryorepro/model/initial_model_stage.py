@@ -28,6 +28,12 @@ class InitialModelParameters(Record):
     final_subset: int = Field(500, ge=1, le=100_000)
     step_size: float = Field(0.5, gt=0, le=1)
     momentum: float = Field(0.9, ge=0, lt=1)
+    noise_factor: float = Field(
+        1.0,
+        ge=1,
+        le=64,
+        description="by which the noise variance is overstated at first; 1 after the first phase",
+    )
     tau2_fudge: float = Field(4.0, gt=0, le=100)
     healpix_order: int = Field(1, ge=0, le=4)
     oversampling: int = Field(1, ge=0, le=3)

@@ -48,6 +48,11 @@ def fresh_options(request: StageRequest) -> list[str]:
             f"stage {request.stage}: parameters.run_in_c1: relion_refine imposes {symmetry} while it runs; "
             f"give run_in_c1: false, or no symmetry."
         )
+    if p.noise_factor != 1.0:
+        raise InputError(
+            f"stage {request.stage}: parameters.noise_factor: RELION lowers its own by a half-life in particles, which "
+            f"is another rule; give 1."
+        )
     if p.particle_diameter_angstrom is None:
         raise InputError(f"stage {request.stage}: parameters.particle_diameter_angstrom is not given.")
     return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,13 @@ def test_resolution_and_batches_grow_in_the_second_phase_alone() -> None:
     middle = steps[5:25]
     assert all(a.resolution_angstrom > b.resolution_angstrom for a, b in zip(middle, middle[1:], strict=False))
     assert 10 < middle[0].subset <= middle[-1].subset < 40
+
+
+def test_the_overstated_noise_is_gone_when_the_first_phase_ends() -> None:
+    factors = [step_at(replace(SETTINGS, noise_factor=4.0), number).noise_factor for number in range(1, 8)]
+    assert factors[0] == 4.0 and factors[5:] == [1.0, 1.0]
+    assert all(a > b for a, b in zip(factors[:5], factors[1:6], strict=True))
+    assert step_at(SETTINGS, 1).noise_factor == 1.0
 
 
 def test_classes_part_after_the_first_phase_and_are_dealt_out_for_a_tenth_of_the_second() -> None:
