@@ -36,6 +36,10 @@ def rank_suspects(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[S
         if left != right:
             reason = "another draw of every random number" if "seed" in name else "another run was asked for"
             found.append(("settings", name, left, right, reason))
+    tiers = _mapped(
+        "settings", first["settings"], second["settings"], "tier_parameters", "the data were made otherwise"
+    )
+    found += tiers
     found += _mapped("parameters", first["settings"], second["settings"], "parameters", "another parameter")
     found += _mapped("program", first["settings"], second["settings"], "runners", "another runner")
     found += _programs(first, second)

@@ -57,8 +57,7 @@ def _explained(role: str, one: Artifact, other: Artifact, record: Mapping[str, A
 
 
 def _expected_symmetry(record: Mapping[str, Any]) -> str:
-    prepared = (record["data"] or {}).get("prepared") or {}
-    return str((prepared.get("parameters") or {}).get("symmetry", "C1"))
+    return str(((record["data"] or {}).get("parameters") or {}).get("symmetry", "C1"))
 
 
 def _masks(first: Map, second: Map) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.compare.artifacts.wrong_store import Answer, WrongStore, verdicts
@@ -91,3 +93,20 @@ def test_a_changed_mask(store: WrongStore, sound: Answer) -> None:
     other = store.run("--set", "data.mask_radius_px=9.0")
     answer = store.call("verdict", other.content["run"], "--against", sound.content["run"])
     assert (answer.code, answer.content["word"]) == (5, "not-comparable")
+
+
+def test_random_poses_of_real_apoferritin_are_named(store: WrongStore, real_data: Path) -> None:
+    """The trap of a round particle, from the command to the verdict: half maps alone would be believed."""
+    data = str(real_data / "apoferritin_EMPIAR-10146")
+    runner = "refine3d=careless,postprocess=relion-like"
+    call = ["--tier", "subset", "--data", data, "--runner", runner, "--set", "data.particles=1200", "--no-calibration"]
+    answer = store.call("reproduce", "empiar-10146", *call)
+    run = Answer(answer.code, store.call("show", answer.content["run"]).content, answer.error)
+    assert (run.code, run.content["verdict"]) == (3, "diverged")
+    word, reason = verdicts(run)["backed-by-signal"]
+    assert word == "diverged" and "resolution not backed by signal: the half maps agree to 1" in reason
+    assert "random poses" in reason and "a round particle correlates with itself" in reason
+    half_maps = run.content["outcomes"]["half-maps"]["value"]
+    assert half_maps["shell"] >= 12, "16 A or better from random poses"
+    assert run.content["outcomes"]["backed-by-signal"]["value"]["shell"] < half_maps["shell"] / 2
+    assert verdicts(run)["map-model"][0] == "diverged"

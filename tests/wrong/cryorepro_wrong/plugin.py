@@ -37,6 +37,7 @@ def cryorepro_runners() -> Iterable[Runner]:
         stages=("backproject", "sharpen"),
         parameter_models={"backproject": f"{home}:BackprojectParameters", "sharpen": f"{home}:SharpenParameters"},
     )
+    yield Runner("careless", "Random poses", "cryorepro_wrong.careless:Careless", stages=("refine3d",))
 
 
 @hookimpl
