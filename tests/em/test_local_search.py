@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from dataclasses import dataclass, replace
 
 import pytest
@@ -185,6 +186,20 @@ def test_everything_equals_the_whole_grid_restricted_to_the_window() -> None:
     assert float(result.direction_weight.sum()) == pytest.approx(len(case.images), rel=1e-5)
     difference = (result.grids[0] - expected.grid).flatten(1).norm(dim=1) / expected.grid.flatten(1).norm(dim=1)
     assert float(difference.max()) < 1e-4
+
+
+@pytest.mark.parametrize("order", [4, 6, 7])
+def test_a_search_at_any_order_needs_no_table(order: int) -> None:
+    """Slices of all orientations of order 4 would take 0.1 GB here, those of order 7 take 53 GB."""
+    case = _case(5, 0.999)
+    sampling = Sampling(order, 1, 2.0, 1.0, 0.1, torch.arange(0))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = local_expectation(case.images, case.poses, replace(case.model, sampling=sampling), C1)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "kB"
+    moved = rotation_angle_deg(euler_to_matrix(case.poses.euler_deg), euler_to_matrix(found.poses.euler_deg))
+    reach = 3 * math.sqrt(2) * LocalGrid(sampling).sigma_deg
+    assert 0.0 < float(moved.min()) and float(moved.max()) < reach + sampling.psi_step_deg
+    assert bool(torch.isfinite(found.grids[0]).all()) and bool((found.poses.norm > 0).all())
 
 
 def test_pruning_loses_little_of_the_evidence() -> None:
