@@ -22,10 +22,10 @@ from cryorepro.em.mirror_fold import hadamard_
 from cryorepro.em.preparation import Prepared
 
 # Images are scored together in blocks of at most so many, and so many scores; a block's scores stay in the last cache.
-_IMAGES_PER_BLOCK = 8
+_IMAGES_PER_BLOCK = 16
 _SCORES_PER_BLOCK = 8_000_000
 # Slices are taken so many at a time: the products of a tile are summed and searched while they are near the core.
-_ROWS_PER_TILE = 384
+_ROWS_PER_TILE = 1152
 # Orientations whose best score is this far (in nats) below the best hold nothing that counts.
 _NEGLIGIBLE_NATS = 18.0
 

@@ -92,9 +92,8 @@ class Projector:
         # slices interpolate the transform, which damps real space: undo that beforehand
         corrected = volume / trilinear_attenuation(box, padding, volume.dtype, volume.device)
         grid = volume_to_grid(corrected, max_radius, padding) * box
-        flat = torch.view_as_real(grid.reshape(-1))
-        # each value beside its neighbour along x (what is beyond the last is never used): one look-up finds both
-        self._pairs = torch.cat([flat, flat.roll(-1, 0)], dim=1)
+        # apart, because look-ups of single numbers are several times faster than of pairs
+        self._parts = torch.view_as_real(grid.reshape(-1)).T.contiguous()
         self._shape = tuple(grid.shape)
         self.max_radius = max_radius
         self.padding = padding
@@ -102,17 +101,17 @@ class Projector:
     @property
     def grid(self) -> Tensor:
         """The padded transform, complex ``[2R + 1, 2R + 1, R + 1]``."""
-        return torch.view_as_complex(self._pairs.view(*self._shape, 2, 2)[..., 0, :])
+        return torch.complex(*self._parts).reshape(self._shape)
 
     @property
     def cells(self) -> int:
         """Number of values of the padded transform."""
-        return int(self._pairs.shape[0])
+        return int(self._parts.shape[1])
 
     def moved(self, copy: Callable[[Tensor], Tensor]) -> Projector:
         """The same projector on a copy of its data, for memory that processes share."""
         other = Projector.__new__(Projector)
-        other.__dict__.update(self.__dict__, _pairs=copy(self._pairs))
+        other.__dict__.update(self.__dict__, _parts=copy(self._parts))
         return other
 
     def slices(self, matrices: Tensor, plane: HalfPlane) -> Tensor:
@@ -120,7 +119,7 @@ class Projector:
 
         Every pixel must lie within ``max_radius``.
         """
-        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=self._pairs.dtype, device=self._pairs.device)
+        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=self._parts.dtype, device=self._parts.device)
         self.slices_into(out, matrices, plane)
         return torch.complex(out[:, 0], out[:, 1])
 
@@ -134,12 +133,11 @@ class Projector:
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         radius = self._shape[2] - 1
         cell = locate_slices(matrices, plane, self.padding, radius)
-        offsets = torch.tensor([o for _, _, x, o in corner_offsets(radius) if x == 0]).to(cell.index)
-        pair = torch.nn.functional.embedding_bag(
-            cell.index[:, None] + offsets, self._pairs, mode="sum",
-            per_sample_weights=torch.stack(weights_across_x(cell), dim=1),
-        ).T  # fmt: skip
-        shape = out.shape[0], out.shape[2]
-        torch.lerp(pair[0], pair[2], cell.x, out=pair[0])
-        imaginary = torch.lerp(pair[1], pair[3], cell.x).mul_(cell.sign)
-        out[:, 0], out[:, 1] = pair[0].reshape(shape), imaginary.reshape(shape)
+        offsets = [offset for _, _, _, offset in corner_offsets(radius)]
+        for part, place in zip(self._parts, (out[:, 0], out[:, 1]), strict=True):
+            values = [part[offset:].index_select(0, cell.index) for offset in offsets]
+            for along in (cell.x, cell.y, cell.z):
+                pairs = zip(values[::2], values[1::2], strict=True)
+                values = [torch.lerp(low, high, along, out=low) for low, high in pairs]
+            place.copy_(values[0].reshape(place.shape))
+        out[:, 1] *= cell.sign.reshape(out.shape[0], -1)
