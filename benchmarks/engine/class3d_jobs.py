@@ -118,5 +118,13 @@ def run_relion(job: Job, directory: Path, output: str = "relion", until: int | N
     where.mkdir(exist_ok=True)
     last = job.iterations if until is None else until
     done = max((i for i in range(last + 1) if (where / f"run_it{i:03d}_model.star").exists()), default=0)
-    command = relion_command(job, output, done, last)
-    return run_metered(command, directory, marks(where, last), ALLOCATOR, where / "log.txt")
+    if done >= last and until is None:
+        for left in where.glob("run_*"):
+            left.unlink()
+        done = 0
+    found = run_metered(
+        relion_command(job, output, done, last), directory, marks(where, last), ALLOCATOR, where / "log.txt"
+    )
+    if done:
+        found.iterations.insert(0, (done, 0.0, 0.0))  # its start-up counts to the first iteration
+    return found
