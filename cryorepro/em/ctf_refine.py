@@ -35,6 +35,7 @@ class CtfRefineOptions:
     defocus: bool = True
     astigmatism: bool = True
     beam_tilt: bool = True
+    trefoil: bool = False
     range_angstrom: float = 2000.0
 
 
@@ -114,7 +115,7 @@ def refine_ctf(
             overlaps[where.group] += torch.from_numpy(done.overlap)
         weights = _weights(totals)
         if options.beam_tilt:
-            tilts, tilt_phase = _tilts(observer, micrographs, overlaps, tilts, tilt_phase)
+            tilts, tilt_phase = _tilts(observer, micrographs, overlaps, (tilts, tilt_phase), options.trefoil)
     return CtfRefined(ctf, at_limit, tilts)
 
 
@@ -226,16 +227,17 @@ def _tilts(
     observer: Observer,
     micrographs: Sequence[Micrograph],
     overlaps: Tensor,
-    earlier: Sequence[TiltFit | None],
-    tilt_phase: Tensor,
+    earlier: tuple[Sequence[TiltFit | None], Tensor],
+    trefoil: bool,
 ) -> tuple[list[TiltFit | None], Tensor]:
     """Tilts and phases of all groups, the new on top of the earlier; groups without data or Cs keep theirs."""
-    tilts, phases = list(earlier), tilt_phase.clone()
+    tilts, phases = list(earlier[0]), earlier[1].clone()
     ctf, pixel = observer.images.ctf, observer.images.pixel_size_angstrom
     for group, first in {where.group: int(where.index[0]) for where in reversed(micrographs)}.items():
         voltage, aberration = float(ctf.voltage_kv[first]), float(ctf.spherical_aberration_mm[first])
         if aberration > 0.0 and bool((overlaps[group].abs() > 0).any()):
-            fit, phase = fit_tilt(overlaps[group], tilt_basis(observer.plane, pixel, voltage, aberration))
+            basis = tilt_basis(observer.plane, pixel, voltage, aberration, trefoil)
+            fit, phase = fit_tilt(overlaps[group], basis)
             tilts[group] = fit.beyond(tilts[group])
             phases[group] += phase
     return tilts, phases

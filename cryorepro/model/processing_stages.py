@@ -119,6 +119,7 @@ class CtfRefinementParameters(Record):
     defocus: bool = Field(True, description="per particle")
     astigmatism: bool = Field(True, description="per micrograph")
     beam_tilt: bool | None = Field(None, description="per optics group; fitted if not given")
+    trefoil: bool = Field(False, description="per optics group, with the beam tilt")
     defocus_range_angstrom: Angstrom = 2000.0
 
 

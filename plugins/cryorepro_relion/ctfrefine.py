@@ -55,5 +55,6 @@ def _options(request: StageRequest) -> list[str]:
           if p.defocus or p.astigmatism else ()),
         *(option("--kmin_defocus", lowest) if p.defocus or p.astigmatism else ()),
         *flags(fit_beamtilt=p.beam_tilt is not False),
+        *(("--odd_aberr_max_n", "3") if p.trefoil and p.beam_tilt is not False else ()),
         *(option("--kmin_tilt", lowest) if p.beam_tilt is not False else ()),
     ]  # fmt: skip

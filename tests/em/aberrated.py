@@ -65,6 +65,7 @@ def aberrated_set(
     snr: float = 0.5,
     tilt_mrad: tuple[float, float] = (0.0, 0.0),
     seed: int = 5,
+    trefoil: tuple[float, float] = (0.0, 0.0),
 ) -> AberratedSet:
     """Particles of compact blobs; defocus 0.8 to 1.4 um, varying by 300 A within a micrograph, astigmatism to 400 A."""
     stream = np.random.default_rng(seed)
@@ -80,7 +81,9 @@ def aberrated_set(
     shifts = stream.normal(0.0, 1.5, (count, 2))
     defocus = np.stack([mean + astigmatism / 2, mean - astigmatism / 2, angle], axis=1)
     views = Views(np.zeros(count, dtype=np.int64), angles, shifts, defocus)
-    transform = clean_transforms([model], views, imaging) * np.exp(-1j * _coma(imaging, tilt_mrad))
+    transform = clean_transforms([model], views, imaging) * np.exp(
+        -1j * (_coma(imaging, tilt_mrad) + _trefoil(imaging, trefoil))
+    )
     clean = np.fft.irfft2(transform, s=(box_px, box_px))
     noise = stream.normal(0.0, np.sqrt(clean.var(axis=(1, 2)).mean() / snr), clean.shape)
     return AberratedSet(model, imaging, views, micrograph, tilt_mrad, (clean + noise).astype(np.float32))
@@ -91,4 +94,12 @@ def _coma(imaging: Imaging, tilt_mrad: tuple[float, float]) -> NDArray[np.float6
     kx, ky = signed_frequencies(imaging.box_px, imaging.pixel_size_angstrom)
     scale = np.deg2rad(0.360) * CS_MM * 1e7 * WAVELENGTH_300KV_ANGSTROM**2
     phase: NDArray[np.float64] = scale * (kx**2 + ky**2) * (tilt_mrad[0] * kx + tilt_mrad[1] * ky)
+    return phase
+
+
+def _trefoil(imaging: Imaging, amplitudes: tuple[float, float]) -> NDArray[np.float64]:
+    """|k|^3 times cosine and sine of three times the azimuth, in rad for amplitudes in rad Angstrom^3."""
+    kx, ky = signed_frequencies(imaging.box_px, imaging.pixel_size_angstrom)
+    third = (kx + 1j * ky) ** 3
+    phase: NDArray[np.float64] = amplitudes[0] * third.real + amplitudes[1] * third.imag
     return phase

@@ -15,6 +15,7 @@ from cryorepro_relion.runner import RelionRunner
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map, write_map
+from cryorepro.em.formats.optics import odd_zernike
 from cryorepro.em.formats.particles import read_particles, write_particles
 from cryorepro.em.formats.stacks import ParticleStack
 from cryorepro.em.maskcreate import spherical_mask
@@ -81,6 +82,28 @@ def test_both_programs_agree_on_the_same_files(files: dict[str, Path], tmp_path:
         assert len(ParticleStack.open(read_particles(tmp_path / name / "particles_ctf_refine.star"))) == 80
 
 
+def test_both_programs_write_the_same_trefoil_and_ours_corrects_it(files: dict[str, Path], tmp_path: Path) -> None:
+    """RELION tells its convention: order and sign of rlnOddZernike are those it writes for the same images."""
+    truth = aberrated_set(count=80, micrographs=2, snr=0.5, tilt_mrad=TILT, trefoil=(30.0, -20.0))
+    truth.write(tmp_path, truth.views.defocus)
+    inputs = files | {"particles": tmp_path / "particles.star"}
+    fixed = {"defocus": False, "astigmatism": False, "trefoil": True}
+    found = {}
+    for name in RUNNERS:
+        carried_out(name, asked(inputs, tmp_path / name, **fixed))
+        group = read_particles(tmp_path / name / "particles_ctf_refine.star").optics[0]
+        found[name] = np.array(odd_zernike(group))
+        assert (group.beam_tilt_x_mrad, group.beam_tilt_y_mrad) == pytest.approx(TILT, abs=0.05), name
+    for name, values in found.items():
+        assert values.shape == (6,) and values[2] == pytest.approx(20.0, abs=3.0), (name, values)
+        assert values[5] == pytest.approx(-30.0, abs=3.0), (name, values)
+    # a table that states what RELION found leaves nothing to find
+    again = {"particles": tmp_path / "relion" / "particles_ctf_refine.star"}
+    carried_out("relion-like", asked(inputs | again, tmp_path / "again", **fixed))
+    rest = np.array(odd_zernike(read_particles(tmp_path / "again" / "particles_ctf_refine.star").optics[0]))
+    np.testing.assert_allclose(rest, found["relion-like"], atol=2.0)
+
+
 def test_half_maps_are_taken_from_the_post_processing_and_one_map_will_do(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -127,6 +150,7 @@ def test_relion_is_asked_in_its_own_words(files: dict[str, Path], tmp_path: Path
     assert words()[words().index("--fit_mode") + 1] == "fpmff" and "--fit_beamtilt" in words()
     assert words(astigmatism=False)[words().index("--fit_mode") + 1] == "fpfff"
     assert "--fit_beamtilt" not in words(beam_tilt=False)
+    assert words(trefoil=True)[words(trefoil=True).index("--odd_aberr_max_n") + 1] == "3"
     assert "--fit_defocus" not in words(defocus=False, astigmatism=False)
     known = subprocess.run(["relion_ctf_refine", "--help"], capture_output=True, text=True, check=False).stdout
     assert all(f" {word} " in known for word in words() if word.startswith("--")), words()

@@ -99,6 +99,22 @@ def _read_group(block: StarBlock, row: int, number: int) -> OpticsGroup:
     )
 
 
+def odd_zernike(group: OpticsGroup) -> list[float]:
+    """The coefficients of rlnOddZernike, empty without.
+
+    Raises:
+        InputError: they are not a list of finite numbers in brackets.
+    """
+    listed = group.extra.get("rlnOddZernike", "[]").strip().removeprefix("[").removesuffix("]")
+    try:
+        values = [float(value) for value in listed.split(",")] if listed.strip() else []
+    except ValueError:
+        values = [math.nan]
+    if not all(math.isfinite(value) for value in values):
+        raise InputError(f"optics group {group.group}: rlnOddZernike holds what is no number: [{listed[:60]}].")
+    return values
+
+
 def optics_block(groups: Sequence[OpticsGroup], source: str) -> StarBlock:
     """The RELION 3.1 `data_optics` table of `groups`.
 

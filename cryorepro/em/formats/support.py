@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.optics import IDENTITY, OpticsGroup
+from cryorepro.em.formats.optics import IDENTITY, OpticsGroup, odd_zernike
 from cryorepro.em.formats.particles import Particles
 
 _HELICAL = ("rlnHelicalTubeID", "rlnHelicalTrackLength", "rlnHelicalTrackLengthAngst")
 _ZERNIKE = ("rlnOddZernike", "rlnEvenZernike")
+MODELLED_ODD_ZERNIKE = 6
+"""Coefficients of odd Zernike polynomials up to the third order."""
 
 
 def check_supported(particles: Particles, *, beam_tilt: bool = False) -> None:
@@ -21,7 +23,7 @@ def check_supported(particles: Particles, *, beam_tilt: bool = False) -> None:
 
     Args:
         particles: The table.
-        beam_tilt: Whether the caller does model beam tilt.
+        beam_tilt: Whether the caller does model beam tilt, and odd aberrations up to the third order.
 
     Raises:
         InputError: The sentence names the file and the first label that is not supported.
@@ -41,6 +43,8 @@ def _problems(group: OpticsGroup, beam_tilt: bool) -> Iterator[str]:
     if not beam_tilt and (abs(group.beam_tilt_x_mrad) > 1e-6 or abs(group.beam_tilt_y_mrad) > 1e-6):
         yield "beam tilt (rlnBeamTiltX, rlnBeamTiltY)"
     for label in _ZERNIKE:
+        if label == "rlnOddZernike" and beam_tilt and len(odd_zernike(group)) <= MODELLED_ODD_ZERNIKE:
+            continue
         if _any_nonzero(group.extra.get(label, "")):
             yield f"higher-order aberrations ({label})"
     if group.extra.get("rlnCtfDataAreCtfPremultiplied", "0") not in ("0", "False"):

@@ -12,6 +12,8 @@ from cryorepro_engines.programs._main import parameters_of, run_program
 
 if TYPE_CHECKING:
     from cryorepro.em.ctf_refine import CtfRefined
+    from cryorepro.em.ctf_refine_tilt import TiltFit
+    from cryorepro.em.formats.optics import OpticsGroup
     from cryorepro.em.formats.particles import Particles
 
 LOWEST_RESOLUTION_ANGSTROM = 30.0
@@ -36,7 +38,8 @@ def work(request: StageRequest) -> None:
 
     torch.set_num_threads(1)
     p = parameters_of(request, CtfRefinementParameters)
-    options = CtfRefineOptions(p.defocus, p.astigmatism, p.beam_tilt is not False, p.defocus_range_angstrom)
+    tilt = p.beam_tilt is not False
+    options = CtfRefineOptions(p.defocus, p.astigmatism, tilt, tilt and p.trefoil, p.defocus_range_angstrom)
     _check(request, options.defocus or options.astigmatism or options.beam_tilt)
     loaded = open_particle_images(request.inputs["particles"])
     loaded.particles.column("rlnAngleRot")
@@ -54,7 +57,7 @@ def work(request: StageRequest) -> None:
     groups = len(loaded.particles.optics)
     micrographs = micrographs_of(loaded.particles, options.astigmatism)
     found = refine_ctf(observer, micrographs, groups, options, request.threads)
-    write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found))
+    write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found, options.trefoil))
     _report(found, extent / references.last_shell)
 
 
@@ -65,21 +68,30 @@ def _check(request: StageRequest, anything: bool) -> None:
         raise InputError(f"stage {request.stage}: parameters: nothing is to be fitted.")
 
 
-def _table(particles: Particles, found: CtfRefined) -> Particles:
-    """The table with the refined values; the tilt found is added to the one already corrected."""
-    optics = tuple(
-        group if fit is None else replace(
-            group,
-            beam_tilt_x_mrad=group.beam_tilt_x_mrad + fit.x_mrad,
-            beam_tilt_y_mrad=group.beam_tilt_y_mrad + fit.y_mrad,
-        )
-        for group, fit in zip(particles.optics, found.tilts, strict=True)
-    )  # fmt: skip
+def _table(particles: Particles, found: CtfRefined, trefoil: bool) -> Particles:
+    """The table with the refined values; what was found of tilt and trefoil is added to what was already corrected."""
+    pairs = zip(particles.optics, found.tilts, strict=True)
+    optics = tuple(_with_aberrations(group, fit, trefoil) for group, fit in pairs)
     return replace(particles, optics=optics).with_columns(
         rlnDefocusU=found.ctf.defocus_u_angstrom.numpy(),
         rlnDefocusV=found.ctf.defocus_v_angstrom.numpy(),
         rlnDefocusAngle=found.ctf.defocus_angle_deg.numpy(),
     )
+
+
+def _with_aberrations(group: OpticsGroup, fit: TiltFit | None, trefoil: bool) -> OpticsGroup:
+    from cryorepro.em.formats.optics import odd_zernike
+
+    extra = dict(group.extra)
+    if trefoil:
+        cosine, sine = fit.trefoil if fit is not None else (0.0, 0.0)
+        before = (odd_zernike(group) + [0.0] * 6)[:6]
+        # the image's phase is minus phi; see cryorepro.em.aberrations for the order
+        values = [old + new for old, new in zip(before, (0.0, 0.0, -sine, 0.0, 0.0, -cosine), strict=True)]
+        extra["rlnOddZernike"] = "[" + ",".join(repr(value) for value in values) + "]"
+    x, y = (fit.x_mrad, fit.y_mrad) if fit is not None else (0.0, 0.0)
+    tilt_x, tilt_y = group.beam_tilt_x_mrad + x, group.beam_tilt_y_mrad + y
+    return replace(group, beam_tilt_x_mrad=tilt_x, beam_tilt_y_mrad=tilt_y, extra=extra)
 
 
 def _report(found: CtfRefined, resolution_angstrom: float) -> None:

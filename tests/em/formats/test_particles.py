@@ -162,6 +162,18 @@ def test_optics_features(label: str, harmless: str, harmful: str, message: str, 
                 check_supported(particles)
 
 
+def test_odd_aberrations_pass_as_far_as_they_are_modelled(tmp_path: Path) -> None:
+    def table(value: str) -> Particles:
+        text = modern(optics=f"1 300 2.7 0.1 1.5 {value}").replace("Size\n", "Size\n_rlnOddZernike\n", 1)
+        return read_text(text, tmp_path)
+
+    check_supported(table("[0,0,1.5,0,0,-2]"), beam_tilt=True)
+    with pytest.raises(InputError, match="rlnOddZernike"):
+        check_supported(table("[0,0,1,0,0,0,0,0.1]"), beam_tilt=True)
+    with pytest.raises(InputError, match="no number"):
+        check_supported(table("[0,x]"), beam_tilt=True)
+
+
 def test_helical_segments_are_refused(tmp_path: Path) -> None:
     particles = read_text(modern(), tmp_path)
     check_supported(particles.with_columns(rlnHelicalTubeID=[0]))
