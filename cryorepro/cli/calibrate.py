@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,7 @@ def calibrate_command(
     if as_json:
         typer.echo(json.dumps({"runs": len(found), "proposals": [asdict(row) for row in proposals]}, indent=1))
     else:
-        _print(proposals, len(found), Settings(coverage, confidence))
+        _print(proposals, found, Settings(coverage, confidence))
     if write:
         write_file(spec, new)
         typer.echo(f"{spec}: {sum(row.margin is not None for row in proposals)} margins written", err=True)
@@ -131,16 +132,18 @@ def _threads(text: str | None) -> list[int]:
     return found
 
 
-def _print(proposals: list[Proposal], runs: int, settings: Settings) -> None:
+def _print(proposals: list[Proposal], runs: list[dict[str, Any]], settings: Settings) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.padding import Padding
     from rich.table import Table
 
-    from cryorepro.compare.margins.propose import factor_of
+    from cryorepro.compare.margins.propose import condition_of, factor_of
 
     out = Console()
-    table = Table(title=f"MARGINS from {runs} runs", title_justify="left", box=None, pad_edge=False)
+    for label, count in Counter(condition_of(run) for run in runs).items():
+        out.print(f"condition: {label}: {count} runs", markup=False, highlight=False)
+    table = Table(title=f"MARGINS from {len(runs)} runs", title_justify="left", box=None, pad_edge=False)
     for column in ("outcome", "n", "mean", "repeatability", "reproducibility", "expected", "margin", "held out"):
         table.add_column(column, overflow="fold")
     for row in proposals:

@@ -71,7 +71,7 @@ def condition_of(run: Run) -> str:
         for stage in run["stages"].values()
     ]
     probes = {probe["name"]: probe["data"] for probe in run["fingerprint"] if probe["status"] == "ok"}
-    machine = {str(attempt.get("host_hash")) for attempt in run["attempts"]}
+    machine = {f"host {attempt['host_hash'][:6]}" for attempt in run["attempts"] if attempt.get("host_hash")}
     parts = [*dict.fromkeys(programs), str(probes.get("cpu", {}).get("model") or "processor not recorded")]
     settings = run["settings"]
     return ", ".join([*parts, *sorted(machine), f"{settings['device']}, {settings['threads']} threads"])

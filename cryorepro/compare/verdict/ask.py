@@ -18,16 +18,31 @@ def ask(benchmark: Benchmark, runs: Sequence[Run], against: Sequence[Run] = ()) 
     """``word``, ``groups`` and ``between`` as a set's verdict has them.
 
     Runs that are judged together must be replicates: where their science keys differ in what breaks comparability,
-    the word is ``not-comparable`` and nothing is averaged.
+    or one side used several programs, the word is ``not-comparable`` and nothing is averaged. Without another side,
+    each program's runs are a group, and the groups are compared.
     """
     apart = not_replicates(benchmark, runs) or not_replicates(benchmark, against)
     if apart is not None:
-        reason = apart.reasons("science")[0]
-        return {"word": "not-comparable", "reason": reason, "groups": {}, "between": []}
+        return _refused(apart.reasons("science")[0])
+    groups = _by_program(runs)
     if not against:
-        return judge_groups(benchmark, claims_of(benchmark), {"these": runs})
+        return judge_groups(benchmark, claims_of(benchmark), groups)
+    for side in (groups, _by_program(against)):
+        if len(side) > 1:
+            return _refused(f"{' and '.join(side)} are different programs on one side")
     pair = judge_pair("those", "these", benchmark, against, runs)
     return {"word": pair["word"], "groups": {}, "between": [pair]}
+
+
+def _refused(reason: str) -> dict[str, Any]:
+    return {"word": "not-comparable", "reason": reason, "groups": {}, "between": []}
+
+
+def _by_program(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(", ".join(dict.fromkeys(run["settings"]["runners"].values())), []).append(run)
+    return groups
 
 
 def not_replicates(benchmark: Benchmark, runs: Sequence[Run]) -> Comparability | None:

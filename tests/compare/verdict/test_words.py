@@ -43,10 +43,19 @@ def test_replicates_run_interleaved_and_each_group_gets_its_word(two_runners: An
     assert any("another program" in text for text in pair["caveats"])
 
 
+def test_a_set_named_later_gets_the_verdict_it_had(store: Store, two_runners: Answer, sound: list[str]) -> None:
+    name, verdict = two_runners.content["set"], two_runners.content["verdict"]
+    again = store.call("verdict", name)
+    assert again.code == two_runners.code
+    assert (again.content["groups"], again.content["between"]) == (verdict["groups"], verdict["between"])
+    mixed = store.call("verdict", sound[0], "--against", name)
+    assert (mixed.code, mixed.content["reason"]) == (5, "toy and toy-biased are different programs on one side")
+
+
 def test_equivalent(store: Store, sound: list[str]) -> None:
     answer = store.call("verdict", *sound, "--require", "equivalent")
     assert (answer.code, answer.content["word"]) == (0, "equivalent")
-    (row,) = answer.content["groups"]["these"]["verdicts"]
+    (row,) = answer.content["groups"]["toy"]["verdicts"]
     low, high = row["interval"]
     assert -3 < low < row["mean"] - 4950 < high < 3
     assert row["spread"] > 0
