@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cryorepro.compare.judge import judge, overall
+from cryorepro.compare.judge import judge, overall, performance
 from cryorepro.model.benchmark import Benchmark
 from cryorepro.model.claim import Claim
 from cryorepro.model.outcome import Verdict
@@ -161,3 +161,73 @@ def test_a_failed_replicate_is_counted_and_never_hidden() -> None:
     assert "1 of 4 runs gave no value" in verdict.reason
     assert words("full", {}, {}) == ["failed"]
     assert verdicts_of("full", measured(46), {}, measured(46), measured(46))[0].axis_outcome == "diverged"
+
+
+TIME = CLAIM.model_copy(
+    update={
+        "quantity": "wall_time",
+        "value": 1000.0,
+        "unit": "seconds",
+        "shell": None,
+        "gpu": "A10G",
+        "gpus": 1,
+        "threads": 6,
+    }
+)
+
+
+def timed(wall: float, **changes: Any) -> dict[str, Any]:
+    """A run of the whole deposit under the claim's own conditions."""
+    record = run(changes.pop("tier", "full"), measured(50))
+    record["settings"] |= {"device": "cuda", "threads": 6, "tier_parameters": {}, **changes.pop("settings", {})}
+    gpus = [{"name": changes.pop("gpu", "NVIDIA A10G")}] * changes.pop("gpus", 1)
+    record["fingerprint"] = [{"name": "gpu", "status": "ok", "data": {"gpus": gpus}}]
+    program = {"name": "RELION", "version": changes.pop("version", "5.0.1")}
+    record["stages"] = {"class3d": {
+        "status": "completed", "usage": {"wall_seconds": wall}, "attempts": [{}], "program": program, **changes,
+    }}  # fmt: skip
+    return record
+
+
+def time_verdict(*runs: dict[str, Any]) -> Verdict:
+    plain = benchmark().model_dump(mode="json")
+    plain["outcomes"][0] |= {"claim": None, "tolerance": None}
+    (verdict,) = (row for row in judge(Benchmark.model_validate(plain), {TIME.id: TIME}, runs) if row.kind == "time")
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("seconds", "word"),
+    [
+        ((1010, 1000, 995), "matches"),
+        ((500, 505, 510), "faster"),
+        ((2000, 2010, 1990), "slower"),
+        ((800, 1000, 1250), "inconclusive"),
+        ((500,), "inconclusive"),
+    ],
+    ids=["matches", "faster", "slower", "scattered", "one-run"],
+)
+def test_a_published_time_is_judged_on_its_own_axis(seconds: tuple[float, ...], word: str) -> None:
+    verdict = time_verdict(*(timed(wall) for wall in seconds))
+    assert (verdict.axis_performance, verdict.axis_outcome, verdict.needs) == (word, "not-attempted", None)
+    assert overall(benchmark(), [verdict]) == "not-attempted", "a time is no outcome"
+    assert performance([verdict])[0] == word
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gpu": "NVIDIA H200"}, "published on A10G, here on NVIDIA H200"),
+        ({"gpus": 4}, "published on 1 GPUs, here 4"),
+        ({"settings": {"device": "cpu"}}, "here on the processor"),
+        ({"settings": {"threads": 12}}, "6 threads published, 12 here"),
+        ({"version": "3.1.3"}, "published with RELION 5.0, here RELION 3.1.3"),
+        ({"departures": ["iterations: asked for on the command line"]}, "run with another iterations"),
+        ({"tier": "twin"}, "not the whole deposit"),
+    ],
+    ids=["gpu", "gpus", "cpu", "threads", "version", "parameter", "tier"],
+)
+def test_a_time_under_other_conditions_is_not_compared(changes: dict[str, Any], words: str) -> None:
+    verdict = time_verdict(*(timed(wall, **changes) for wall in (1000.0, 1001.0, 999.0)))
+    assert verdict.axis_performance == "not-comparable"
+    assert words in str(verdict.performance_reason)

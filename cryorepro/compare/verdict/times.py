@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,9 +85,10 @@ def other_conditions(record: Run, claim: Claim, benchmark: Benchmark) -> list[st
         found.append(f"tier {settings['tier']}, not the whole deposit")
     if claim.step is not None and len(benchmark.stages) > 1:
         found.append(f"the figure is about '{claim.step}', the run about {len(benchmark.stages)} stages")
-    programs = {str(stage.get("program", {}).get("name", "")).lower() for stage in record["stages"].values()}
-    if not programs or any(not name or name not in claim.software.lower() for name in programs):
-        found.append(f"published with {claim.software}, here {', '.join(sorted(programs)) or 'nothing ran'}")
+    programs = {_program(stage) for stage in record["stages"].values()}
+    if not programs or any(not _is_published(program, claim.software) for program in programs):
+        here = ", ".join(sorted(" ".join(program) for program in programs)) or "nothing ran"
+        found.append(f"published with {claim.software}, here {here}")
     found += _hardware(record, claim)
     if claim.threads is not None and claim.threads != settings["threads"]:
         found.append(f"{claim.threads} threads published, {settings['threads']} here")
@@ -109,6 +111,21 @@ def altered(record: Run) -> list[str]:
     """What the person changed of the benchmark, for which its expectations were not made."""
     data = sorted(record["settings"].get("tier_parameters") or {})
     return [*departures(record), *([f"the data were prepared with another {', '.join(data)}"] if data else [])]
+
+
+def _program(stage: Mapping[str, Any]) -> tuple[str, str]:
+    program = stage.get("program", {})
+    return str(program.get("name") or "unknown"), str(program.get("version") or "")
+
+
+def _is_published(program: tuple[str, str], software: str) -> bool:
+    """The same name and the same major and minor version; a source that states none is not known to be the same."""
+    stated = re.search(r"\d+\.\d+", software)
+    return (
+        program[0].lower() in software.lower()
+        and stated is not None
+        and program[1].split(".")[:2] == stated[0].split(".")
+    )
 
 
 def _hardware(record: Run, claim: Claim) -> list[str]:
