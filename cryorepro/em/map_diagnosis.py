@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from cryorepro.em.align import align_maps, transform_map
 from cryorepro.em.errors import InputError
@@ -21,6 +21,7 @@ from cryorepro.em.symmetry import normalise_symmetry, symmetry_matrices
 
 _MIRROR = np.diag([1.0, 1.0, -1.0])
 _CLEARLY = 0.1
+_LARGEST_BOX = 64
 _SEARCH_ROTATIONS = 1152
 _SEARCH_SHELLS, _REFINE_SHELLS = 8, 12
 _FITS_AS_IT_LIES = 0.8
@@ -54,13 +55,22 @@ def diagnose_map(volume: Map, reference: Map, pixel_size_angstrom: float, symmet
     box = check_cubic(volume, "map")
     if check_cubic(reference, "reference") != box:
         raise InputError(f"maps of {box} and {reference.shape[0]} voxels cannot be held against each other")
+    if box > _LARGEST_BOX:
+        volume, reference = _cropped(volume), _cropped(reference)
+        pixel_size_angstrom *= box / _LARGEST_BOX
+    declared = pixel_size_angstrom * volume.shape[0] / box
+    return _findings(volume, reference, pixel_size_angstrom, symmetry, declared)
+
+
+def _findings(volume: Map, reference: Map, pixel_size: float, symmetry: str, declared: float) -> list[Finding]:
+    """Findings on maps of a moderate box, whose voxels of ``pixel_size`` were ``declared`` before they were cropped."""
     axes = _symmetry_finding(volume, reference, normalise_symmetry(symmetry))
     if axes is not None:
         return [axes]
     scale = best_scale(volume, reference)
     if abs(scale.scale - 1.0) > _SMALLEST_MISFIT and scale.score - scale.unscaled > _CLEARLY * (1.0 - scale.unscaled):
-        return [_pixel_size_finding(scale, pixel_size_angstrom)]
-    hand = _hand_finding(volume, reference, pixel_size_angstrom, symmetry)
+        return [_pixel_size_finding(scale, declared)]
+    hand = _hand_finding(volume, reference, pixel_size, symmetry)
     return [hand] if hand is not None else []
 
 
@@ -163,6 +173,15 @@ def _hand_finding(volume: Map, reference: Map, pixel_size: float, symmetry: str)
         f" against {found.score:.2f})"
     )
     return Finding("hand", sentence, figures)
+
+
+def _cropped(volume: Map) -> Volume:
+    """Fourier-cropped to the largest box that is searched: coarse shells decide hand, axes and magnification."""
+    box, small = volume.shape[0], _LARGEST_BOX
+    spectrum = fft.rfftn(fft.ifftshift(np.asarray(volume, dtype=np.float64)))
+    keep = np.r_[0 : small // 2, box - small // 2 : box]
+    spectrum = spectrum[np.ix_(keep, keep, np.arange(small // 2 + 1))]
+    return np.asarray(fft.fftshift(fft.irfftn(spectrum, s=(small, small, small))))
 
 
 def _magnified(volume: Map, scale: float) -> Volume:

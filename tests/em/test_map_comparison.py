@@ -76,6 +76,14 @@ def test_another_magnification_is_another_pixel_size(volume: np.ndarray, noise: 
     assert best_scale(volume, volume).scale == pytest.approx(1.0, abs=0.002)
 
 
+def test_large_maps_are_cropped_and_the_pixel_size_told_is_theirs(volume: np.ndarray) -> None:
+    """The same blobs in a finer box: 96 voxels of a third of the size."""
+    fine, smaller = blob_map(fine=3), blob_map(scale=0.93, fine=3)
+    (found,) = diagnose_map(smaller, fine, PIXEL / 3)
+    assert found.kind == "pixel-size"
+    assert found.figures["implied_pixel_size_angstrom"] == pytest.approx(PIXEL / 3 / 0.93, rel=0.01)
+
+
 def test_imposed_and_missing_axes_are_told_apart(volume: np.ndarray, noise: np.ndarray) -> None:
     turned = [transform_map(volume, operator, NO_SHIFT) for operator in symmetry_matrices("C4")]
     round_about_z = np.mean(turned, axis=0)

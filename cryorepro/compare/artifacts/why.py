@@ -15,7 +15,7 @@ from cryorepro.em.map_comparison import mean_fsc
 from cryorepro.em.map_diagnosis import diagnose_map, sentences
 from cryorepro.em.postprocess import mask_fraction
 
-_AGREES = 0.9
+_AGREES = 0.98
 
 
 def explain_maps(
