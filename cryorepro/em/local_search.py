@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,8 +27,10 @@ STEPS_PER_SIGMA = 2.0
 _CUTOFF_SIGMA = 3.0
 # Directions are looked up through their ancestors so many orders up; no pixel reaches farther from its centre
 # than this many degrees over 2**order.
-_ANCESTOR_ORDERS = 3
+_ANCESTOR_ORDERS = 2
 _PIXEL_REACH_DEG = 60.0
+# Directions of orders up to this one are tabulated once (57 MB at order 8); of finer ones those needed are made.
+_FINEST_TABLE = 8
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,8 @@ class LocalGrid:
 
     def matrices(self, rows: Tensor) -> Tensor:
         """``[m, 3, 3]`` float64 of coarse rows ``[m]``."""
-        pixel, psi = rows // self.n_psi, rows % self.n_psi
-        directions = healpix.angles_deg_of(self.sampling.healpix_order, pixel)
-        return self._perturbed(directions, psi.double() * self.sampling.psi_step_deg)
+        psi = (rows % self.n_psi).double() * self.sampling.psi_step_deg
+        return _turned(_frames(self.sampling.healpix_order, rows // self.n_psi), psi) @ self.turn
 
     def fine_matrices(self, rows: Tensor) -> Tensor:
         """``[m * children, 3, 3]`` float64 of the children of coarse rows ``[m]``, in order."""
@@ -91,66 +93,88 @@ class LocalGrid:
         within = (torch.arange(per_axis, dtype=torch.float64) + 0.5) / per_axis - 0.5
         psi = ((rows % self.n_psi)[:, None] + within) * sampling.psi_step_deg
         shape = (rows.shape[0], per_axis**2, per_axis)
-        directions = healpix.angles_deg_of(sampling.healpix_order + sampling.oversampling, pixel.flatten())
-        every = directions.reshape(-1, per_axis**2, 1, 2).expand(*shape, 2).reshape(-1, 2)
-        return self._perturbed(every, psi[:, None].expand(shape).reshape(-1))
-
-    def _perturbed(self, directions_deg: Tensor, psi_deg: Tensor) -> Tensor:
-        return euler_to_matrix(torch.cat([directions_deg, psi_deg[:, None]], dim=1)) @ self.turn
+        frames = _frames(sampling.healpix_order + sampling.oversampling, pixel.flatten())
+        every = frames.reshape(-1, per_axis**2, 1, 3, 3).expand(*shape, 3, 3).reshape(-1, 3, 3)
+        return _turned(every, psi[:, None].expand(shape).reshape(-1)) @ self.turn
 
     def windows(self, centres: Tensor) -> list[Window]:
         """The window around each of ``centres [m, 3, 3]`` float64."""
-        unperturbed = centres @ self.turn.T
-        order = self.sampling.healpix_order
-        up = min(_ANCESTOR_ORDERS, order)
-        ancestors = _vectors(healpix.pixel_angles_deg(order - up))
-        reach = _CUTOFF_SIGMA * self.sigma_deg + _PIXEL_REACH_DEG * (2.0 ** (up - order) + 2.0**-order)
-        near = unperturbed[:, 2] @ ancestors.T >= math.cos(math.radians(min(reach, 180.0)))
-        below = torch.arange(4**up)
-        found = []
-        for centre, some in zip(unperturbed, near, strict=True):
-            pixels = (some.nonzero() * 4**up + below).flatten()
-            found.append(self._window(centre, pixels))
-        return found
-
-    def _window(self, centre: Tensor, pixels: Tensor) -> Window:
-        """Keep those of the candidate directions ``pixels`` within the cut-off, with their in-plane angles."""
-        angles = torch.deg2rad(healpix.angles_deg_of(self.sampling.healpix_order, pixels))
-        along = _unit_vectors(angles)
-        sine = torch.linalg.cross(along, centre[2].expand_as(along)).norm(dim=1)
-        apart = torch.rad2deg(torch.atan2(sine, along @ centre[2]))
-        limit = _CUTOFF_SIGMA * self.sigma_deg
-        kept = (apart <= max(limit, float(apart.min()))).nonzero()[:, 0]
-        step, reach = self.sampling.psi_step_deg, math.ceil(limit / self.sampling.psi_step_deg)
-        own = _transported_psi(centre, along[kept], angles[kept]) / step
+        centres = centres @ self.turn.T
+        owner, pixels = self._candidates(centres)
+        frames = _frames(self.sampling.healpix_order, pixels)
+        apart = _angle_deg(frames[:, 2], centres[owner, 2])
+        nearest = torch.full((centres.shape[0],), torch.inf, dtype=torch.float64)
+        nearest.scatter_reduce_(0, owner, apart, "amin")
+        limit, step = _CUTOFF_SIGMA * self.sigma_deg, self.sampling.psi_step_deg
+        kept = (apart <= nearest[owner].clamp(min=limit)).nonzero()[:, 0]
+        owner, pixels, apart = owner[kept], pixels[kept], apart[kept]
+        own = _transported_psi(centres[owner], frames[kept]) / step
+        reach = math.ceil(limit / step)
         psi = own.round()[:, None] + torch.arange(-reach, reach + 1)
         turned = (psi - own[:, None]) * step
         inside = (turned.abs() <= limit).nonzero(as_tuple=True)
-        exponent = apart[kept][inside[0]] ** 2 + turned[inside] ** 2
-        rows = pixels[kept][inside[0]] * self.n_psi + torch.remainder(psi[inside].long(), self.n_psi)
-        rows, order = rows.sort()
-        return Window(rows, torch.log_softmax(-exponent[order] / (2.0 * self.sigma_deg**2), dim=0))
+        rows = pixels[inside[0]] * self.n_psi + torch.remainder(psi[inside].long(), self.n_psi)
+        exponent = (apart[inside[0]] ** 2 + turned[inside] ** 2) / (2.0 * self.sigma_deg**2)
+        return _windows(owner[inside[0]], rows, exponent, centres.shape[0])
+
+    def _candidates(self, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Directions that may lie in a window: which of ``centres`` each is for, and its pixel, ``[k]`` both."""
+        order = self.sampling.healpix_order
+        up = min(_ANCESTOR_ORDERS, order)
+        ancestors = _frames(order - up, torch.arange(healpix.pixel_count(order - up)))[:, 2]
+        reach = _CUTOFF_SIGMA * self.sigma_deg + _PIXEL_REACH_DEG * (2.0 ** (up - order) + 2.0**-order)
+        near = centres[:, 2] @ ancestors.T >= math.cos(math.radians(min(reach, 180.0)))
+        owner, ancestor = near.nonzero(as_tuple=True)
+        pixels = (ancestor[:, None] * 4**up + torch.arange(4**up)).flatten()
+        return owner.repeat_interleave(4**up), pixels
 
 
-def _transported_psi(centre: Tensor, directions: Tensor, angles: Tensor) -> Tensor:
-    """In-plane angle in degrees ``[m]`` at each direction after the smallest rotation that takes ``centre`` there.
+def _windows(owner: Tensor, rows: Tensor, exponent: Tensor, count: int) -> list[Window]:
+    """Windows of ``count`` particles from their rows in any order, ``owner [k]`` being whose each is."""
+    order = torch.argsort(owner * (int(rows.max()) + 1) + rows)
+    owner, rows, exponent = owner[order], rows[order], exponent[order]
+    total = torch.zeros(count, dtype=torch.float64).index_add_(0, owner, torch.exp(-exponent))
+    log_prior = -exponent - total.log()[owner]
+    sizes = torch.bincount(owner, minlength=count).tolist()
+    return [Window(*parts) for parts in zip(rows.split(sizes), log_prior.split(sizes), strict=True)]
 
-    ``directions [m, 3]`` are unit vectors of ``angles [m, 2]`` (rot, tilt) in radians.  A vector v at right
-    angles to d goes to v - (v.e) (d + e) / (1 + d.e) when d is taken to e.
+
+def _transported_psi(centres: Tensor, frames: Tensor) -> Tensor:
+    """In-plane angle in degrees ``[k]`` at each direction after the smallest rotation that takes the centre there.
+
+    ``centres [k, 3, 3]``, and ``frames [k, 3, 3]`` the orientations of the directions at psi = 0.  A vector v at
+    right angles to d goes to v - (v.e) (d + e) / (1 + d.e) when d is taken to e.
     """
-    across, toward = centre[0], centre[2]
-    share = (directions @ across) / (1.0 + directions @ toward).clamp(min=1e-9)
+    across, toward, directions = centres[:, 0], centres[:, 2], frames[:, 2]
+    share = (directions * across).sum(dim=1) / (1.0 + (directions * toward).sum(dim=1)).clamp(min=1e-9)
     moved = across - share[:, None] * (directions + toward)
-    rot, tilt = angles.unbind(1)
-    x_axis = torch.stack([tilt.cos() * rot.cos(), tilt.cos() * rot.sin(), -tilt.sin()], dim=1)
-    y_axis = torch.stack([-rot.sin(), rot.cos(), torch.zeros_like(rot)], dim=1)
-    return torch.rad2deg(torch.atan2((moved * y_axis).sum(dim=1), (moved * x_axis).sum(dim=1)))
+    x, y = (frames[:, :2] * moved[:, None]).sum(dim=2).unbind(1)
+    return torch.rad2deg(torch.atan2(y, x))
 
 
-def _vectors(angles_deg: Tensor) -> Tensor:
-    return _unit_vectors(torch.deg2rad(angles_deg))
+def _turned(frames: Tensor, psi_deg: Tensor) -> Tensor:
+    """Orientations ``[m, 3, 3]`` of ``frames [m, 3, 3]`` (psi = 0) turned in the plane by ``psi_deg [m]``."""
+    angle = torch.deg2rad(psi_deg)[:, None]
+    cosine, sine = angle.cos(), angle.sin()
+    x, y, direction = frames.unbind(1)
+    return torch.stack([cosine * x + sine * y, cosine * y - sine * x, direction], dim=1)
 
 
-def _unit_vectors(angles: Tensor) -> Tensor:
-    phi, theta = angles.unbind(1)
-    return torch.stack([theta.sin() * phi.cos(), theta.sin() * phi.sin(), theta.cos()], dim=1)
+def _angle_deg(first: Tensor, second: Tensor) -> Tensor:
+    """Angle between unit vectors ``[k, 3]``, by their distance: accurate where it is small."""
+    return torch.rad2deg(2.0 * torch.asin(((first - second).norm(dim=1) / 2.0).clamp(max=1.0)))
+
+
+def _frames(order: int, pixels: Tensor) -> Tensor:
+    """Orientations ``[m, 3, 3]`` float64 of directions at psi = 0."""
+    return _frame_table(order)[pixels] if order <= _FINEST_TABLE else _made_frames(order, pixels)
+
+
+@lru_cache(maxsize=6)
+def _frame_table(order: int) -> Tensor:
+    return _made_frames(order, torch.arange(healpix.pixel_count(order)))
+
+
+def _made_frames(order: int, pixels: Tensor) -> Tensor:
+    angles = healpix.angles_deg_of(order, pixels)
+    return euler_to_matrix(torch.cat([angles, torch.zeros_like(angles[:, :1])], dim=1))

@@ -89,9 +89,9 @@ def _ours(home: Path, given: Particles) -> Particles:
     )  # fmt: skip
 
 
-def _numbers_of_psi(centre: torch.Tensor, directions: torch.Tensor, _angles: torch.Tensor) -> torch.Tensor:
+def _numbers_of_psi(centres: torch.Tensor, _frames: torch.Tensor) -> torch.Tensor:
     """RELION's middle of the in-plane window: the particle's own psi, whatever the direction."""
-    return matrix_to_euler(centre[None])[0, 2].expand(directions.shape[0])
+    return matrix_to_euler(centres)[:, 2]
 
 
 def _succeed(command: list[str], home: Path) -> None:
