@@ -63,6 +63,10 @@ def print_run(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
     check = record["integrity"]
     state = "chain intact" + (", sealed" if check["sealed"] else ", not sealed") if check["intact"] else check["reason"]
     out.print(f"journal: {state}", markup=False, highlight=False)
+    if record.get("keys"):
+        science, performance = (record["keys"][f"{part}_sha256"][:16] for part in ("science", "performance"))
+        text = f"keys: science {science}, performance {performance}, rules@{record['keys']['rules_version']}"
+        out.print(text, highlight=False)
     if record["data"]:
         rows = ", ".join(f"{count:,} {name}" for name, count in record["data"]["rows"].items())
         out.print(f"data: {rows}; {record['data']['origin']}", markup=False, highlight=False)
