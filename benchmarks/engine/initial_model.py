@@ -53,7 +53,7 @@ TWIN = {
 }  # fmt: skip
 APOFERRITIN = {
     "particle_diameter_angstrom": 130.0, "symmetry": "O", "run_in_c1": False, "healpix_order": 2,
-    "offset_range_px": 3.0, "initial_iterations": 40, "inbetween_iterations": 50, "final_iterations": 15,
+    "offset_range_px": 3.0, "initial_iterations": 30, "inbetween_iterations": 40, "final_iterations": 50,
     "initial_subset": 100, "final_subset": 250, "initial_resolution_angstrom": 21.0,
     "final_resolution_angstrom": 12.0, "noise_factor": 4.0, "positivity": False, "write_every": 10,
 }  # fmt: skip

@@ -75,7 +75,7 @@ def iterate(job: InitialModelJob, state: InitialModelState) -> InitialModelState
     model = _estep_model(job, state.model, projectors, step, number)
     sums = expectation(job.images, state.model.poses, model, job.workers, index, _CHUNK)
     tau2 = torch.stack([reference_power(p.grid, job.images.box_px, radius, job.settings.padding) for p in projectors])
-    moved = _moved(job, state, sums, tau2, radius, int(index.shape[0]))
+    moved = _moved(job, state, sums, tau2, step)
     return replace(moved, model=_updated(job, moved.model, sums, index, radius, tau2, step))
 
 
@@ -131,12 +131,13 @@ def _estep_model(
 
 
 def _moved(
-    job: InitialModelJob, state: InitialModelState, sums: Expectation, tau2: Tensor, radius: int, members: int
+    job: InitialModelJob, state: InitialModelState, sums: Expectation, tau2: Tensor, step: Step
 ) -> InitialModelState:
     """Maps, velocities and curvatures after the step of this mini-batch."""
     settings, box = job.settings, job.images.box_px
     volumes, velocity, curvature = state.model.volumes.clone(), state.velocity.clone(), state.curvature.clone()
-    share = members / len(job.images)
+    radius = job.shell(step.resolution_angstrom)
+    share = sums.poses.euler_deg.shape[0] / len(job.images)
     sphere = soft_sphere(box, job.mask_radius_px)
     for k, grid in enumerate(sums.grids):
         data = symmetrise(grid, _symmetry(settings)) if settings.symmetrise_during else grid
@@ -146,7 +147,7 @@ def _moved(
         curvature[k] = running_curvature(curvature[k], seen, settings.momentum)
         newton = preconditioned(gradient, curvature[k], prior, radius, box, settings.padding)
         velocity[k] = settings.momentum * velocity[k] + (1.0 - settings.momentum) * newton.float()
-        volume = (volumes[k] + settings.step_size * velocity[k]) * sphere
+        volume = (volumes[k] + step.size * velocity[k]) * sphere
         volumes[k] = volume.clamp(min=0.0) if settings.positivity else volume
     return InitialModelState(replace(state.model, volumes=volumes), velocity, curvature)
 

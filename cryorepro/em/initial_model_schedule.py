@@ -26,6 +26,7 @@ class Step:
         classes: maps in use.
         dealt: each particle may only join the class it was dealt to.
         noise_factor: by which the noise variance is overstated, so that posteriors stay broad while the map is poor.
+        size: share of the averaged gradient that is added; smaller in the last phase, where more batches are to count.
     """
 
     resolution_angstrom: float
@@ -33,6 +34,7 @@ class Step:
     classes: int
     dealt: bool
     noise_factor: float
+    size: float
 
 
 def step_at(settings: InitialModelSettings, number: int) -> Step:
@@ -46,7 +48,9 @@ def step_at(settings: InitialModelSettings, number: int) -> Step:
     parted = settings.number_of_classes > 1 and within > 0
     dealing = max(1, round(_DEALING_SHARE * settings.inbetween_iterations))
     classes = settings.number_of_classes if parted else 1
-    return Step(resolution, subset, classes, parted and within <= dealing, _noise_factor(settings, number))
+    last = within > settings.inbetween_iterations
+    size = settings.final_step_size if last else settings.step_size
+    return Step(resolution, subset, classes, parted and within <= dealing, _noise_factor(settings, number), size)
 
 
 def _noise_factor(settings: InitialModelSettings, number: int) -> float:

@@ -29,6 +29,7 @@ class InitialModelSettings:
     final_subset: int = 500
     noise_factor: float = 1.0
     step_size: float = 0.5
+    final_step_size: float = 0.2
     momentum: float = 0.9
     tau2_fudge: float = 4.0
     symmetry: str = "C1"

@@ -27,6 +27,7 @@ class InitialModelParameters(Record):
     initial_subset: int = Field(100, ge=1, le=100_000)
     final_subset: int = Field(500, ge=1, le=100_000)
     step_size: float = Field(0.5, gt=0, le=1)
+    final_step_size: float | None = Field(None, gt=0, le=1, description="in the last phase; RELION keeps step_size")
     momentum: float = Field(0.9, ge=0, lt=1)
     noise_factor: float = Field(
         1.0,

@@ -48,6 +48,8 @@ def fresh_options(request: StageRequest) -> list[str]:
             f"stage {request.stage}: parameters.run_in_c1: relion_refine imposes {symmetry} while it runs; "
             f"give run_in_c1: false, or no symmetry."
         )
+    if p.final_step_size not in (None, p.step_size):
+        raise InputError(f"stage {request.stage}: parameters.final_step_size: RELION has one step size; leave it out.")
     if p.noise_factor != 1.0:
         raise InputError(
             f"stage {request.stage}: parameters.noise_factor: RELION lowers its own by a half-life in particles, which "

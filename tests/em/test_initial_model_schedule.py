@@ -24,6 +24,7 @@ def test_resolution_and_batches_grow_in_the_second_phase_alone() -> None:
     assert {(round(s.resolution_angstrom, 9), s.subset) for s in steps[25:]} == {(15.0, 40)}
     middle = steps[5:25]
     assert all(a.resolution_angstrom > b.resolution_angstrom for a, b in zip(middle, middle[1:], strict=False))
+    assert [s.size for s in steps] == [0.5] * 25 + [0.2] * 4
     assert 10 < middle[0].subset <= middle[-1].subset < 40
 
 

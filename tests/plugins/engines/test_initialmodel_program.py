@@ -136,6 +136,8 @@ def test_the_real_relion_carries_out_the_same_request(star: Path, tmp_path: Path
 def test_what_relion_cannot_do_is_refused_before_it_starts(star: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run_in_c1: false"):
         RelionRunner().plan(_request(star, tmp_path / "job", symmetry="C2"))
+    with pytest.raises(InputError, match="final_step_size"):
+        RelionRunner().plan(_request(star, tmp_path / "job", final_step_size=0.1))
     with pytest.raises(InputError, match="noise_factor"):
         RelionRunner().plan(_request(star, tmp_path / "job", noise_factor=4.0))
     with pytest.raises(InputError, match="particle_diameter_angstrom is not given"):
