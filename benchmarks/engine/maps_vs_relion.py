@@ -1,6 +1,6 @@
 """LocalRes, CtfRefine, PostProcess and MaskCreate of both programs on the same files: time and agreement.
 
-    python -m benchmarks.engine.maps_vs_relion [--box 128] [--particles 1000] [--repeats 3]
+    python -m benchmarks.engine.maps_vs_relion [--box 128] [--particles 1000] [--repeats 3] [--sampling 25]
 
 The commands are those of the runners ``relion`` and ``relion-like``, one thread each, interleaved; wall and CPU time
 are of whole processes, start-up included.
@@ -28,16 +28,21 @@ from cryorepro.model.processing_stages import KNOWN_PARAMETERS
 from cryorepro.model.stage import StageRequest
 
 RUNNERS: dict[str, Any] = {"relion": RelionRunner, "ours": RelionLikeRunner}
+WINDOW = {"mask_radius_angstrom": 12.5, "mask_edge_angstrom": 25.0}
+"""RELION's default at its default sampling, whatever the sampling."""
 Outputs = dict[str, list[Path]]
 
 
-def jobs(data: MapsSet) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
+def jobs(data: MapsSet, sampling_angstrom: float = 25.0) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
     """Parameters of each stage kind, and the file behind every input role."""
     halves = {"half1": "half1", "half2": "half2", "mask": "mask"}
     return {
         "maskcreate": ({"threshold": data.threshold, "lowpass_angstrom": LOWPASS_ANGSTROM}, {"map": "half1"}),
         "postprocess": ({"lowest_resolution_angstrom": 8.0}, halves),
-        "localres": ({}, halves | {"half1": "uneven1", "half2": "uneven2"}),
+        "localres": (
+            WINDOW | {"sampling_angstrom": sampling_angstrom},
+            halves | {"half1": "uneven1", "half2": "uneven2"},
+        ),
         "ctfrefine": (
             {"lowest_resolution_angstrom": 15.0},
             halves | {"particles": "particles", "postprocess": "postprocess"},
@@ -45,9 +50,11 @@ def jobs(data: MapsSet) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
     }
 
 
-def run_kind(kind: str, data: MapsSet, directory: Path, repeats: int) -> tuple[dict[str, list[Metered]], Outputs]:
+def run_kind(
+    kind: str, data: MapsSet, directory: Path, repeats: int, sampling_angstrom: float
+) -> tuple[dict[str, list[Metered]], Outputs]:
     """Run both programs in turn, ``repeats`` times, with another seed each time."""
-    parameters, roles = jobs(data)[kind]
+    parameters, roles = jobs(data, sampling_angstrom)[kind]
     inputs = {role: data.paths[name] for role, name in roles.items()}
     complete = KNOWN_PARAMETERS[kind].model_validate(parameters).model_dump()
     times: dict[str, list[Metered]] = {name: [] for name in RUNNERS}
@@ -150,12 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--box", type=int, default=128)
     parser.add_argument("--particles", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sampling", type=float, default=25.0, help="of the local resolution, in Angstrom")
     parser.add_argument("--kinds", nargs="+", choices=list(COMPARISONS), default=list(COMPARISONS))
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
         data = write_maps_set(Path(directory), options.box, options.particles)
         for kind in options.kinds:
-            times, outputs = run_kind(kind, data, Path(directory), options.repeats)
+            times, outputs = run_kind(kind, data, Path(directory), options.repeats, options.sampling)
             show(kind, times, COMPARISONS[kind](data, outputs))
 
 

@@ -165,19 +165,21 @@ def _fit(
     factors = weights.power_factor(group, plane), weights.cross_factor(group, plane)
     problem = _Problem(observer, seen, *factors, rates)
     at_limit = torch.zeros(seen.power.shape[0], dtype=torch.bool)
-    for _ in range(_ALTERNATIONS if options.astigmatism else 1):
+    for alternation in range(_ALTERNATIONS if options.astigmatism else 1):
         if options.astigmatism:
-            optics = _with_common_astigmatism(problem, optics, options)
+            optics = _with_common_astigmatism(problem, optics, options, scan=alternation == 0)
         if options.defocus:
             optics, at_limit = _with_own_defocus(problem, optics, options)
     return optics, at_limit
 
 
-def _with_common_astigmatism(problem: _Problem, optics: CtfParameters, options: CtfRefineOptions) -> CtfParameters:
+def _with_common_astigmatism(
+    problem: _Problem, optics: CtfParameters, options: CtfRefineOptions, *, scan: bool
+) -> CtfParameters:
     sums = torch.zeros(2, problem.rates.shape[1], dtype=torch.complex128)
     for power, cross, phase in problem.blocks(optics):
         sums += harmonics(power, cross, phase)
-    change = fit_astigmatism(sums, problem.rates, 0.5 * options.range_angstrom)
+    change = fit_astigmatism(sums, problem.rates, 0.5 * options.range_angstrom if scan else None)
     if not options.defocus:
         change[0] = 0.0
     return changed(optics, change.expand(problem.seen.power.shape[0], 3))

@@ -100,14 +100,20 @@ def harmonics(power: Tensor, cross: Tensor, phase: Tensor) -> Tensor:
     return torch.stack([(power * turned.square()).sum(dim=0), (cross * turned).sum(dim=0)])
 
 
-def fit_astigmatism(sums: Tensor, rates: Tensor, limit: float) -> Tensor:
+def fit_astigmatism(sums: Tensor, rates: Tensor, limit: float | None) -> Tensor:
     """Changes ``[3]`` in Angstrom (mean defocus, cos 2a part, sin 2a part) that suit all particles together.
 
     Args:
         sums: ``[2, n]`` by `harmonics`.
         rates: ``[3, n]`` by `phase_per_angstrom`.
-        limit: largest change of either astigmatic part.
+        limit: largest change of either astigmatic part in a scan; None descends from no change.
     """
+    start = torch.zeros(3, dtype=torch.float64) if limit is None else _scanned(sums, rates, limit)
+    return _descend(sums[0], sums[1], rates, start)
+
+
+def _scanned(sums: Tensor, rates: Tensor, limit: float) -> Tensor:
+    """The best change on a grid of both astigmatic parts."""
     double, single = sums
     values = scan_values(rates[0], limit)
     waves = [torch.polar(torch.ones(len(values), rates.shape[1], dtype=torch.float64), torch.outer(values, rate))
@@ -115,8 +121,7 @@ def fit_astigmatism(sums: Tensor, rates: Tensor, limit: float) -> Tensor:
     scores = -0.25 * ((waves[0].square() * double) @ waves[1].square().T).real
     scores -= ((waves[0] * single) @ waves[1].T).imag
     first, second = divmod(int(scores.argmin()), len(values))
-    start = torch.tensor([0.0, float(values[first]), float(values[second])], dtype=torch.float64)
-    return _descend(double, single, rates, start)
+    return torch.tensor([0.0, float(values[first]), float(values[second])], dtype=torch.float64)
 
 
 def _descend(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) -> Tensor:

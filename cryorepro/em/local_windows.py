@@ -16,7 +16,7 @@ from cryorepro.em.maskcreate import spherical_mask
 
 Points = npt.NDArray[np.int64]
 # A crop this much wider than its window samples the window's FSC finely enough to interpolate it.
-_CROP_OVER_WINDOW = 1.5
+_CROP_OVER_WINDOW = 1.25
 
 
 @dataclass(frozen=True)
