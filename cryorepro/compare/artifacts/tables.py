@@ -19,7 +19,7 @@ from cryorepro.em.symmetry import symmetry_matrices
 RELATIVE_TOLERANCE = 1e-4
 """Of a number, or of the largest of its column: what another order of sums can change."""
 _FILE_LABELS = ("Name", "Image", "File")
-FOLDERS = "folders of file names"
+FOLDERS = "folders of file names, order of rows"
 
 
 def compare_tables(name: str, first: Path, second: Path, symmetry: str) -> FilePair:
@@ -32,13 +32,17 @@ def compare_tables(name: str, first: Path, second: Path, symmetry: str) -> FileP
     if left.keys() != right.keys():
         apart = ", ".join(sorted(left.keys() ^ right.keys()))
         return FilePair(name=name, word="different", reason=f"only one has the table data_{apart}")
+    figures: dict[str, Any] = {}
+    if "particles" in left:
+        figures, order = _particle_figures(first, second, symmetry)
+        if order is not None:
+            right["particles"] = _reordered(right["particles"], order)
     changes: dict[str, float] = {}
     for block in left:
         problem = _other_shape(left[block], right[block])
         if problem is not None:
             return FilePair(name=name, word="different", reason=problem)
         changes |= {f"{block}.{label}": value for label, value in _changes(left[block], right[block]).items()}
-    figures = _particle_figures(first, second, symmetry) if "particles" in left else {}
     if not changes:
         return FilePair(name=name, word="identical", reason=f"the same but for {FOLDERS}", excluded=(FOLDERS,))
     label, largest = max(changes.items(), key=lambda item: item[1])
@@ -63,12 +67,17 @@ def _changes(first: StarBlock, second: StarBlock) -> dict[str, float]:
     for label, left in first.columns.items():
         right = second.columns[label]
         if label.endswith(_FILE_LABELS):
-            left, right = ([value.rpartition("/")[2] for value in side] for side in (left, right))
+            left, right = ([_without_folder(value) for value in side] for side in (left, right))
         if left != right:
             change = _relative_change(left, right)
             if change > 0.0:
                 found[label] = change
     return found
+
+
+def _without_folder(name: str) -> str:
+    number, at, path = name.rpartition("@")
+    return number + at + path.rpartition("/")[2]
 
 
 def _relative_change(left: list[str], right: list[str]) -> float:
@@ -85,12 +94,19 @@ def _relative_change(left: list[str], right: list[str]) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / scale if scale > 0 else 0.0
 
 
-def _particle_figures(first: Path, second: Path, symmetry: str) -> dict[str, Any]:
+def _reordered(block: StarBlock, order: list[int]) -> StarBlock:
+    """The rows in another order: programs sort particles as they please."""
+    columns = {label: [values[row] for row in order] for label, values in block.columns.items()}
+    return StarBlock(block.name, columns, block.is_loop, block.source)
+
+
+def _particle_figures(first: Path, second: Path, symmetry: str) -> tuple[dict[str, Any], list[int] | None]:
+    """Figures, and the row of the second table for each of the first when both hold the same particles."""
     left, right = (read_particles(path, require_ctf=False) for path in (first, second))
-    order = _same_particles(left, right)
+    order = same_particles(left, right)
     if order is None:
-        return {"particles_in_common": len(set(_images(left)) & set(_images(right)))}
-    return particle_figures(left, right.subset(order), symmetry)
+        return {"particles_in_common": len(set(_images(left)) & set(_images(right)))}, None
+    return particle_figures(left, right.subset(order), symmetry), order
 
 
 def particle_figures(left: Particles, right: Particles, symmetry: str) -> dict[str, Any]:
@@ -131,8 +147,11 @@ def _parts(table: Particles) -> list[tuple[str, str, str]]:
     return [name.partition("@") for name in table.image_names]
 
 
-def _same_particles(left: Particles, right: Particles) -> list[int] | None:
-    """Rows of ``right`` in the order of ``left``; None when they are not the same particles, each once."""
+def same_particles(left: Particles, right: Particles) -> list[int] | None:
+    """The row of ``right`` for each of ``left``, by image number and stack.
+
+    None when they are not the same particles, each once.
+    """
     position = {image: row for row, image in enumerate(_images(right))}
     images = _images(left)
     if len(position) != len(right) or len(images) != len(right) or set(images) != position.keys():

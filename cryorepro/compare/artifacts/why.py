@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cryorepro.compare.artifacts.classes import explain_classes
 from cryorepro.compare.artifacts.divergence import Divergence
 from cryorepro.compare.artifacts.locate import Artifact, stage_files
 from cryorepro.em.errors import InputError
@@ -35,6 +36,8 @@ def explain_maps(
             if pair[0] is not None and pair[1] is not None:
                 told += [f"{stage.stage}.{role}: {text}" for text in _explained(role, pair[0], pair[1], first_record)]
                 open_roles.discard(role)
+        if any(role.startswith("class0") for role in roles):
+            told += [f"{stage.stage}: {text}" for text in explain_classes(left[stage.stage], right[stage.stage])]
         if "half1" in roles:
             told += [f"{stage.stage}: {text}" for text in _halves(left[stage.stage], right[stage.stage])]
     return told
