@@ -78,7 +78,7 @@ def _self_check(spec: OutcomeSpec, held: Held, runs: Sequence[Run], expected: fl
         axis_outcome=held.word,
         axis_assurance="self-repeat",
         better_than_expected=held.better,
-        reason="; ".join([held.reason, *dict.fromkeys(_unforeseen(runs))]),
+        reason="; ".join([held.reason, *_unforeseen(runs)]),
         expected=_expected(expected, tolerance),
         measured=_measured(_rows(runs, spec.name), held),
         margin=_margin(tolerance),
@@ -88,7 +88,8 @@ def _self_check(spec: OutcomeSpec, held: Held, runs: Sequence[Run], expected: fl
 
 
 def _unforeseen(runs: Sequence[Run]) -> list[str]:
-    return [f"{text}, for which the margin was not declared" for run in runs for text in altered(run)]
+    names = dict.fromkeys(name for run in runs for name in altered(run))
+    return [f"the margin was declared for other values of {', '.join(names)}"] if names else []
 
 
 def _against_claim(benchmark: Benchmark, claim: Claim, spec: OutcomeSpec | None, runs: Sequence[Run]) -> Verdict:

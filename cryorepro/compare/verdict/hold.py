@@ -136,9 +136,7 @@ def _decided(estimate: Estimate, sd: float, values: list[float], tolerance: Tole
     from cryorepro.compare.power import runs_to_decide
 
     more = runs_to_decide(estimate.difference, sd, len(values), band)
-    advice = (
-        f"{more} more would probably decide" if more else "no number of runs is likely to decide so near the margin"
-    )
+    advice = f"{more} more would probably decide" if more else "not even 1,000 runs would probably decide"
     return replace(held, word="inconclusive", reason=f"{bounds}, across the margin; {advice}", more_runs=more)
 
 

@@ -97,20 +97,26 @@ def other_conditions(record: Run, claim: Claim, benchmark: Benchmark) -> list[st
 
 def departures(record: Run) -> list[str]:
     """Parameters that the person who ran it changed and that decide the result, stage by stage."""
-    found = []
-    for name, stage in record["stages"].items():
-        for text in stage.get("departures", []):
-            asked = text.removesuffix(ASKED).split(", ") if text.endswith(ASKED) else []
-            changed = [parameter for parameter in asked if parameter not in rule_table().run_time_parameters]
-            if changed:
-                found.append(f"stage {name} was run with another {', '.join(changed)}")
-    return found
+    changed = _changed(record)
+    return [f"stage {name} was run with another {', '.join(names)}" for name, names in changed.items()]
 
 
 def altered(record: Run) -> list[str]:
-    """What the person changed of the benchmark, for which its expectations were not made."""
-    data = sorted(record["settings"].get("tier_parameters") or {})
-    return [*departures(record), *([f"the data were prepared with another {', '.join(data)}"] if data else [])]
+    """Dotted names of what the person changed of the benchmark, for which its expectations were not made."""
+    found = [f"{stage}.{name}" for stage, names in _changed(record).items() for name in names]
+    return found + [f"data.{name}" for name in sorted(record["settings"].get("tier_parameters") or {})]
+
+
+def _changed(record: Run) -> dict[str, list[str]]:
+    apart = rule_table().run_time_parameters
+    found: dict[str, list[str]] = {}
+    for stage, content in record["stages"].items():
+        for text in content.get("departures", []):
+            asked = text.removesuffix(ASKED).split(", ") if text.endswith(ASKED) else []
+            names = [name for name in asked if name not in apart]
+            if names:
+                found.setdefault(stage, []).extend(names)
+    return found
 
 
 def _program(stage: Mapping[str, Any]) -> tuple[str, str]:
