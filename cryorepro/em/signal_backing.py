@@ -57,9 +57,12 @@ class Backing:
 
     @property
     def backed_shell(self) -> int:
-        """Last shell backed by signal: none when the halves agree no further than random poses do."""
+        """Last shell backed by signal: none when the halves agree no further than random poses do.
+
+        It is never beyond the nominal one: a curve that hugs the threshold may cross it later without the averages.
+        """
         beyond = self.aspherical_shell > self.control_shell + _SHELLS_BEYOND_CONTROL
-        return self.aspherical_shell if beyond or not self.controls else 0
+        return min(self.aspherical_shell, self.nominal_shell) if beyond or not self.controls else 0
 
     @property
     def backed(self) -> bool:
