@@ -189,6 +189,7 @@ def _estep_model(
         cross_correlation=settings.firstiter_cc and number == 1,
         adaptive_fraction=settings.adaptive_fraction,
         only_class=_seed_classes(job, state, number),
+        reduced_precision=settings.reduced_precision,
     )
 
 

@@ -40,6 +40,7 @@ class Class3DSettings:
     adaptive_fraction: float = 0.999
     strict_highres_angstrom: float | None = None
     padding: int = 2
+    reduced_precision: bool = True
 
 
 @dataclass(frozen=True)

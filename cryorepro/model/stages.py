@@ -42,6 +42,9 @@ class Class3DParameters(Record):
     strict_highres_angstrom: Angstrom | None = None
     padding: int = Field(2, ge=1, le=3)
     pool: int = Field(30, ge=1, le=1000)
+    reduced_precision: bool = Field(
+        True, description="the coarse pass of our engine may round its products' inputs to bfloat16; others ignore it"
+    )
 
 
 class Refine3DParameters(Record):

@@ -93,7 +93,7 @@ def test_what_follows_the_published_options_is_run_time_only(home: Path, tmp_pat
 @pytest.mark.parametrize("kind", sorted(STAGE_PARAMETERS))
 def test_every_parameter_reaches_the_command_line(home: Path, tmp_path: Path, kind: str) -> None:
     plain = argv(base(home, tmp_path, kind))
-    elsewhere = {"automatic_bfactor", "bfactor_angstrom2", "use_input_poses", "number_of_classes"}
+    elsewhere = {"automatic_bfactor", "bfactor_angstrom2", "use_input_poses", "number_of_classes", "reduced_precision"}
     for name, field in STAGE_PARAMETERS[kind].model_fields.items():
         if name in elsewhere:
             continue
