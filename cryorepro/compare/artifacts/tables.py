@@ -18,6 +18,7 @@ from cryorepro.em.symmetry import symmetry_matrices
 
 RELATIVE_TOLERANCE = 1e-4
 """Of a number, or of the largest of its column: what another order of sums can change."""
+_PERIODIC = ("rlnAngleRot", "rlnAnglePsi")
 _FILE_LABELS = ("Name", "Image", "File")
 FOLDERS = "folders of file names, order of rows"
 
@@ -69,7 +70,7 @@ def _changes(first: StarBlock, second: StarBlock) -> dict[str, float]:
         if label.endswith(_FILE_LABELS):
             left, right = ([_without_folder(value) for value in side] for side in (left, right))
         if left != right:
-            change = _relative_change(left, right)
+            change = _relative_change(left, right, periodic=label.startswith(_PERIODIC))
             if change > 0.0:
                 found[label] = change
     return found
@@ -80,7 +81,7 @@ def _without_folder(name: str) -> str:
     return number + at + path.rpartition("/")[2]
 
 
-def _relative_change(left: list[str], right: list[str]) -> float:
+def _relative_change(left: list[str], right: list[str], periodic: bool = False) -> float:
     try:
         a, b = np.array(left, dtype=np.float64), np.array(right, dtype=np.float64)
     except ValueError:
@@ -90,8 +91,11 @@ def _relative_change(left: list[str], right: list[str]) -> float:
     finite = np.isfinite(a)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return float("inf")
+    difference = a[finite] - b[finite]
+    if periodic:  # angles that differ by a turn are the same
+        return float(np.abs((difference + 180.0) % 360.0 - 180.0).max(initial=0.0)) / 180.0
     scale = float(np.abs(np.concatenate([a[finite], b[finite]])).max(initial=0.0))
-    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / scale if scale > 0 else 0.0
+    return float(np.abs(difference).max(initial=0.0)) / scale if scale > 0 else 0.0
 
 
 def _reordered(block: StarBlock, order: list[int]) -> StarBlock:

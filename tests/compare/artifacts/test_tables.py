@@ -56,6 +56,8 @@ def test_rounding_of_angles_is_numerical(first: Path, tmp_path: Path) -> None:
     other = table(tmp_path / "b" / "run_data.star", rlnAngleRot=lambda values: values + 1e-5)
     found = compare_files("particles", first, other)
     assert found.word == "numerical" and "rlnAngleRot" in found.reason
+    turned = table(tmp_path / "b" / "run_data.star", rlnAnglePsi=lambda values: values + 360.0)
+    assert compare_files("particles", first, turned).word == "numerical", "a whole turn is none but for its rounding"
 
 
 def test_in_plane_angles_shifts_classes_and_halves_are_told(first: Path, tmp_path: Path) -> None:
