@@ -136,7 +136,7 @@ def _windows(owner: Tensor, rows: Tensor, exponent: Tensor, count: int) -> list[
     total = torch.zeros(count, dtype=torch.float64).index_add_(0, owner, torch.exp(-exponent))
     log_prior = -exponent - total.log()[owner]
     sizes = torch.bincount(owner, minlength=count).tolist()
-    return [Window(*parts) for parts in zip(rows.split(sizes), log_prior.split(sizes), strict=True)]
+    return [Window(*parts) for parts in zip(torch.split(rows, sizes), torch.split(log_prior, sizes), strict=True)]
 
 
 def _transported_psi(centres: Tensor, frames: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,11 @@ from cryorepro.em.local_search_pass import (
     rows_that_fit,
     share,
 )
+from cryorepro.em.local_search_sums import LocalSums, joined_poses
 from cryorepro.em.parallel import map_in_order
-from cryorepro.em.preparation import Prepared, prepare
+from cryorepro.em.preparation import prepare
 from cryorepro.em.reconstruction import SliceAccumulator, hermitian
-from cryorepro.em.rotations import euler_to_matrix, matrix_to_euler
+from cryorepro.em.rotations import euler_to_matrix
 from cryorepro.em.sampling import into_asymmetric_unit
 
 _PREPARED_TOGETHER = 64
@@ -109,44 +111,36 @@ class LocalChunk:
         """Start from zero; ``index`` and ``centres`` are of all particles of the step."""
         self._images, self._poses, self._local = images, poses, local
         self._index, self._centres = index, centres
-        projector, shells, double = local.model.projectors[0], images.box_px // 2 + 1, torch.float64
+        projector = local.model.projectors[0]
         self._grid = SliceAccumulator(projector.max_radius, projector.padding)
-        self._sums = {
-            "noise": torch.zeros(images.noise_groups, shells, dtype=double),
-            "noise_count": torch.zeros(images.noise_groups, dtype=double),
-            "product": torch.zeros(images.scale_groups, shells, dtype=double),
-            "power": torch.zeros(images.scale_groups, shells, dtype=double),
-            "offset": torch.zeros(1, dtype=double),
-            "weight": torch.zeros(1, dtype=double),
-        }
-        self._states: list[Poses] = []
+        self._sums = LocalSums(images, poses, local)
 
     def search(self, groups: list[Tensor]) -> None:
         """Search the particles at the positions of each group, and add them."""
         together = torch.cat(groups)
-        prepared = prepare(self._images, self._poses, self._index[together], self._local.model.preparation)
+        index = self._index[together]
+        prepared = prepare(self._images, self._poses, index, self._local.model.preparation)
+        scale = self._local.model.scale[self._images.scale_group[index]].float()
+        windows = self._local.grid.windows(self._centres[together])
+        everything = Group(prepared, scale, windows)
+        kept: list[Kept] = []
+        found: list[LocalPosterior] = []
+        products: list[Tensor] = []
+        powers: list[Tensor] = []
         place = 0
         for members in groups:
-            rows = torch.arange(place, place + members.shape[0])
-            self._search_group(members, prepared.select(rows))
+            group = _part(everything, range(place, place + members.shape[0]))
             place += int(members.shape[0])
-
-    def _search_group(self, members: Tensor, prepared: Prepared) -> None:
-        index = self._index[members]
-        scale = self._local.model.scale[self._images.scale_group[index]].float()
-        group = Group(prepared, scale, self._local.grid.windows(self._centres[members]))
-        kept = coarse_search(self._local, group)
-        for part in _that_fit(kept, rows_that_fit(self._local)):
-            chosen = torch.tensor(part)
-            smaller = Group(prepared.select(chosen), scale[chosen], [group.windows[i] for i in part])
-            self._finish(index[chosen], smaller, [kept[i] for i in part])
-
-    def _finish(self, index: Tensor, group: Group, kept: list[Kept]) -> None:
-        slices = FineSlices(self._local, torch.unique(torch.cat([part.rows for part in kept])))
-        found = fine_search(self._local, group, kept, slices)
-        product, power = self._insert(group, found, slices)
-        residual = [self._account(index, group, i, found[i], product[i], power[i]) for i in range(len(found))]
-        self._states.append(self._state(index, group, kept, found, torch.stack(residual)))
+            chosen = coarse_search(self._local, group)
+            for part in _that_fit(chosen, rows_that_fit(self._local)):
+                smaller, own = _part(group, part), [chosen[i] for i in part]
+                slices = FineSlices(self._local, torch.unique(torch.cat([particle.rows for particle in own])))
+                posteriors = fine_search(self._local, smaller, own, slices)
+                product, power = self._insert(smaller, posteriors, slices)
+                kept, found = kept + own, found + posteriors
+                products.append(product)
+                powers.append(power)
+        self._sums.add(index, everything, kept, found, torch.cat(products), torch.cat(powers))
 
     def _insert(self, group: Group, found: list[LocalPosterior], slices: FineSlices) -> tuple[Tensor, Tensor]:
         """Add the group's slices to the grid; returns per-pixel signal products and reference powers ``[m, n]``."""
@@ -168,73 +162,47 @@ class LocalChunk:
             sums.insert(self._grid, matrices, self._local.model)
         return product, power
 
-    def _account(
-        self, index: Tensor, group: Group, i: int, post: LocalPosterior, product: Tensor, power: Tensor
-    ) -> Tensor:
-        """Add one particle's noise, scale and offset sums; returns its residual power beyond the origin."""
-        particle, model, scale = index[i], self._local.model, float(group.scale[i])
-        shells = self._sums["noise"].shape[1]
-        per_shell = [
-            torch.zeros(shells, dtype=torch.float64).index_add_(0, model.plane.shell, values.double())
-            for values in (product, power)
-        ]
-        residual = group.images.shell_power[i].double() - 2.0 * scale * per_shell[0] + scale**2 * per_shell[1]
-        noise, of_scale = self._images.noise_group[particle], self._images.scale_group[particle]
-        self._sums["noise"][noise] += residual
-        self._sums["noise_count"][noise] += 1.0
-        self._sums["product"][of_scale] += per_shell[0]
-        self._sums["power"][of_scale] += per_shell[1]
-        weights = post.weights.sum(dim=1).double()
-        offsets = group.images.whole_origin[i] + self._local.fine_shifts[post.shifts]
-        self._sums["offset"] += (weights * (offsets**2).sum(dim=1)).sum()
-        self._sums["weight"] += weights.sum()
-        return residual[1:].sum()
-
-    def _state(
-        self, index: Tensor, group: Group, kept: list[Kept], found: list[LocalPosterior], residual: Tensor
-    ) -> Poses:
-        children, model, images = self._local.grid.children, self._local.model, group.images
-        best = torch.tensor([post.best for post in found])
-        row, shift = best.unbind(1)
-        every = self._local.grid.fine_matrices(row // children).reshape(-1, children, 3, 3)
-        matrices = every[torch.arange(row.shape[0]), row % children]
-        power = (images.masked.abs().square() * images.inverse_sigma2).sum(dim=1, dtype=torch.float64)
-        evidence = torch.tensor([post.log_evidence for post in found], dtype=torch.float64)
-        norm = self._poses.norm[index] / model.preparation.average_norm * (2.0 * residual).clamp(min=0.0).sqrt()
-        return Poses(
-            euler_deg=matrix_to_euler(matrices),
-            origin_px=images.whole_origin + self._local.fine_shifts[shift],
-            class_index=torch.zeros(row.shape[0], dtype=torch.int64),
-            max_probability=torch.tensor([post.max_probability for post in found], dtype=torch.float64),
-            log_likelihood=evidence - 0.5 * power - images.log_normaliser,
-            significant=torch.tensor([int(part.pairs.sum()) for part in kept]),
-            norm=norm,
-        )
-
     def arrays(self) -> tuple[Arrays, Arrays]:
         """Sums and poses, ready to be sent to the parent."""
-        sums = {name: value.numpy() for name, value in self._sums.items()} | {"grid": self._grid.data.numpy()}
-        return sums, poses_to_arrays(_joined(self._states))
+        return self._sums.arrays() | {"grid": self._grid.data.numpy()}, poses_to_arrays(self._sums.poses())
 
 
 class _RowSums:
     """Sums on the fine rows of one block, spread over the grid at once."""
 
     def __init__(self, rows: int, pixels: int) -> None:
-        self._numerator = torch.zeros(rows, 2 * pixels)
-        self._weight = torch.zeros(rows, pixels)
-        self._touched = torch.zeros(rows, dtype=torch.bool)
+        self._size = (rows, pixels)
+        self._parts: list[tuple[Tensor, Share]] = []
 
     def add(self, rows: Tensor, part: Share) -> None:
-        self._numerator.index_add_(0, rows, torch.view_as_real(part.numerator).flatten(1))
-        self._weight.index_add_(0, rows, part.weight)
-        self._touched[rows] = True
+        self._parts.append((rows, part))
 
     def insert(self, grid: SliceAccumulator, matrices: Tensor, model: EstepModel) -> None:
-        rows = self._touched.nonzero()[:, 0]
-        if rows.shape[0] > 0:
-            numerator = torch.view_as_complex(self._numerator[rows].reshape(rows.shape[0], -1, 2))
-            grid.insert(numerator, self._weight[rows], matrices[rows], model.plane)
+        if not self._parts:
+            return
+        rows, part = self._parts[0]
+        numerator, weight = part.numerator, part.weight
+        if len(self._parts) > 1:
+            rows, numerator, weight = self._summed()
+        pixels = self._size[1]
+        grid.insert(torch.complex(numerator[:, :pixels], numerator[:, pixels:]), weight, matrices[rows], model.plane)
+
+    def _summed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows that any particle uses, and their sums."""
+        numerator, weight = torch.zeros(self._size[0], 2 * self._size[1]), torch.zeros(self._size)
+        for rows, part in self._parts:
+            numerator.index_add_(0, rows, part.numerator)
+            weight.index_add_(0, rows, part.weight)
+        used = torch.unique(torch.cat([rows for rows, _ in self._parts]))
+        return used, numerator[used], weight[used]
+
+
+def _part(group: Group, members: Sequence[int]) -> Group:
+    """Some particles of a group, in ascending order."""
+    rows = torch.tensor(list(members))
+    if rows.shape[0] == len(group):
+        return group
+    return Group(group.images.select(rows), group.scale[rows], [group.windows[i] for i in members])
 
 
 def _that_fit(kept: list[Kept], limit: int) -> list[list[int]]:
@@ -250,17 +218,12 @@ def _that_fit(kept: list[Kept], limit: int) -> list[list[int]]:
     return runs
 
 
-def _joined(parts: list[Poses]) -> Poses:
-    merged = {name: torch.cat([getattr(part, name) for part in parts]) for name in Poses.__dataclass_fields__}
-    return Poses(**merged)
-
-
 def _result(totals: dict[str, NDArray[Any]], parts: list[Poses], model: EstepModel, grouping: Grouping) -> Expectation:
     radius = model.projectors[0].grid.shape[-1] - 1
     side = 2 * radius + 1
     grid = hermitian(torch.from_numpy(totals["grid"]).reshape(3, side, side, radius + 1))
     return Expectation(
-        poses=_joined(parts).select(torch.argsort(grouping.order)),
+        poses=joined_poses(parts).select(torch.argsort(grouping.order)),
         grids=[grid],
         direction_weight=torch.from_numpy(totals["weight"])[None],
         noise=torch.from_numpy(totals["noise"]),

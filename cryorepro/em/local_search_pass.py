@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cryorepro.em.coarse_pass import keep_fraction
 from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.fourier import HalfPlane
 from cryorepro.em.local_search import LocalGrid, Window
 from cryorepro.em.preparation import Prepared
 
@@ -87,26 +88,44 @@ def coarse_search(local: LocalModel, group: Group) -> list[Kept]:
     model, length = local.model, local.coarse_length
     weight, inverse = _weights(model, group, length)
     left = (group.images.masked[:, :length] * (weight * inverse))[:, None] * local.coarse_ramps
-    flat = torch.view_as_real(left).flatten(2).flatten(0, 1)
-    own = (weight**2 * inverse).T.contiguous()
-    rows = torch.unique(torch.cat([window.rows for window in group.windows]))
+    flat = _halves(left).flatten(0, 1)
+    own = (weight**2 * inverse).repeat(1, 2).T.contiguous()
+    alone = len(group) == 1
+    rows = group.windows[0].rows if alone else torch.unique(torch.cat([window.rows for window in group.windows]))
     plane = model.plane.prefix(length)
     parts: list[list[Tensor]] = [[] for _ in group.windows]
     shape = (len(group), local.coarse_shifts.shape[0])
     limit = min(_SLICE_BYTES // (_BYTES_PER_SLICE_PIXEL * length), _SCORES_PER_BLOCK // (shape[0] * shape[1]))
     for block in torch.split(rows, max(1, limit)):
-        slices = model.projectors[0].slices(local.grid.matrices(block), plane)
-        cross = (flat @ torch.view_as_real(slices).flatten(1).T).reshape(*shape, -1)
-        power = slices.abs().square() @ own
+        slices = _slices(local, local.grid.matrices(block), plane)
+        cross = (flat @ slices.T).reshape(*shape, -1)
+        power = slices.square_() @ own
         for i, window in enumerate(group.windows):
-            within = window.rows[(window.rows >= block[0]) & (window.rows <= block[-1])]
-            column = torch.searchsorted(block, within)
+            column = slice(None) if alone else _within(window.rows, block)[1]
             parts[i].append(cross[i][:, column] - 0.5 * power[column, i])
     offsets = model.log_offset_prior(group.images.whole_origin[:, None] + local.coarse_shifts).float()
     return [
         _kept(torch.cat(parts[i], dim=1) + offsets[i][:, None], window, model.adaptive_fraction)
         for i, window in enumerate(group.windows)
     ]
+
+
+def _slices(local: LocalModel, matrices: Tensor, plane: HalfPlane) -> Tensor:
+    """Slices ``[r, 2 n]`` float32, all real parts before all imaginary ones."""
+    out = torch.empty(matrices.shape[0], 2, len(plane))
+    local.model.projectors[0].slices_into(out, matrices, plane)
+    return out.flatten(1)
+
+
+def _halves(values: Tensor) -> Tensor:
+    """Complex ``[..., n]`` as ``[..., 2 n]``, all real parts before all imaginary ones."""
+    return torch.cat([values.real, values.imag], dim=-1)
+
+
+def _within(rows: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions of those of the ascending ``rows`` that lie in an ascending ``block``, and their places there."""
+    use = ((rows >= block[0]) & (rows <= block[-1])).nonzero()[:, 0]
+    return use, torch.searchsorted(block, rows[use])
 
 
 def _kept(likelihood: Tensor, window: Window, fraction: float) -> Kept:
@@ -143,9 +162,11 @@ class LocalPosterior:
 
 @dataclass(frozen=True)
 class Share:
-    """What one particle adds: slices' sums on fine rows, and per-pixel sums for the noise and the scale."""
+    """What one particle adds: slices' sums on fine rows, and per-pixel sums for the noise and the scale.
 
-    rows: Tensor
+    ``numerator [q, 2 n]`` holds all real parts before all imaginary ones; ``weight [q, n]``.
+    """
+
     numerator: Tensor
     weight: Tensor
     signal_product: Tensor
@@ -163,11 +184,10 @@ class FineSlices:
         self._last: tuple[int, Tensor, Tensor] | None = None
 
     def block(self, number: int) -> tuple[Tensor, Tensor]:
-        """Orientations ``[q, 3, 3]`` and slices complex ``[q, n]`` of a block's children."""
+        """Orientations ``[q, 3, 3]`` and slices ``[q, 2 n]`` of a block's children."""
         if self._last is None or self._last[0] != number:
             matrices = self._local.grid.fine_matrices(self.blocks[number])
-            model = self._local.model
-            self._last = (number, matrices, model.projectors[0].slices(matrices, model.plane))
+            self._last = (number, matrices, _slices(self._local, matrices, self._local.model.plane))
         return self._last[1], self._last[2]
 
 
@@ -180,27 +200,34 @@ def fine_search(local: LocalModel, group: Group, kept: list[Kept], slices: FineS
     """The posterior of every particle over the children of what it kept."""
     parts: list[list[Tensor]] = [[] for _ in kept]
     for number, block in enumerate(slices.blocks):
-        table = slices.block(number)[1][:, : local.score_length]
-        flat, power = torch.view_as_real(table).flatten(1), table.abs().square()
+        table = _compared(local, slices.block(number)[1])
         for i, particle in enumerate(kept):
-            own = particle.rows[(particle.rows >= block[0]) & (particle.rows <= block[-1])]
-            if own.shape[0] > 0:
-                rows = _children(torch.searchsorted(block, own), local.grid.children)
-                parts[i].append(_fine_likelihood(local, group, i, particle, flat[rows], power[rows]))
+            _, place = _within(particle.rows, block)
+            if place.shape[0] > 0:
+                rows = table[_children(place, local.grid.children)] if len(kept) > 1 else table
+                parts[i].append(_fine_likelihood(local, group, i, particle, rows))
     return [_posterior(local, group, i, kept[i], torch.cat(parts[i], dim=1)) for i in range(len(kept))]
+
+
+def _compared(local: LocalModel, table: Tensor) -> Tensor:
+    """The pixels ``[q, 2 m]`` of slices ``[q, 2 n]`` that are compared."""
+    pixels = table.shape[1] // 2
+    if local.score_length == pixels:
+        return table
+    return table.reshape(-1, 2, pixels)[:, :, : local.score_length].flatten(1)
 
 
 def _children(rows: Tensor, count: int) -> Tensor:
     return (rows[:, None] * count + torch.arange(count)).flatten()
 
 
-def _fine_likelihood(local: LocalModel, group: Group, i: int, kept: Kept, flat: Tensor, power: Tensor) -> Tensor:
-    """Log-likelihood ``[s, q]`` of fine rows with real slices ``flat [q, 2 n]`` and ``power [q, n]``."""
+def _fine_likelihood(local: LocalModel, group: Group, i: int, kept: Kept, table: Tensor) -> Tensor:
+    """Log-likelihood ``[s, q]`` of fine rows with slices ``table [q, 2 n]``."""
     weight, inverse = (values[i] for values in _weights(local.model, group, local.score_length))
     shifts = _children(kept.shifts, local.shift_children)
     image = group.images.masked[i, : local.score_length] * (weight * inverse)
     left = image * local.fine_ramps[shifts][:, : local.score_length]
-    return torch.view_as_real(left).flatten(1) @ flat.T - 0.5 * (power @ (weight**2 * inverse))
+    return _halves(left) @ table.T - 0.5 * (table.square() @ (weight**2 * inverse).repeat(2))
 
 
 def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: Tensor) -> LocalPosterior:
@@ -227,24 +254,18 @@ def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: 
 
 
 def share(local: LocalModel, group: Group, i: int, post: LocalPosterior, use: Tensor, table: Tensor) -> Share:
-    """What particle ``i`` adds at those of its rows that ``use [q']`` picks; ``table [q', n]`` are their slices."""
-    per_row = post.weights[:, use].T.contiguous()
-    images, ramps = group.images, local.fine_ramps[post.shifts]
-    plain, masked = (_weighted_sum(per_row, image[i] * ramps) for image in (images.plain, images.masked))
+    """What particle ``i`` adds at those of its rows that ``use [q']`` picks; ``table [q', 2 n]`` are their slices."""
+    per_row = post.weights[:, use].T
+    images, ramps, pixels = group.images, local.fine_ramps[post.shifts], len(local.model.plane)
+    plain, masked = (per_row @ _halves(image[i] * ramps) for image in (images.plain, images.masked))
     ctf = images.ctf[i]
     modelled, inverse = ctf * group.scale[i], images.inverse_sigma2[i]
     total = per_row.sum(dim=1)
-    product = (table.real * masked.real + table.imag * masked.imag).sum(dim=0)
+    product = (table * masked).sum(dim=0)
+    power = total @ table.square()
     return Share(
-        rows=post.rows[use],
-        numerator=plain * (modelled * inverse),
+        numerator=plain * (modelled * inverse).repeat(2),
         weight=total[:, None] * (modelled**2 * inverse),
-        signal_product=product * ctf,
-        reference_power=(total @ table.abs().square()) * ctf**2,
+        signal_product=(product[:pixels] + product[pixels:]) * ctf,
+        reference_power=(power[:pixels] + power[pixels:]) * ctf**2,
     )
-
-
-def _weighted_sum(per_row: Tensor, shifted: Tensor) -> Tensor:
-    """``sum_t w[q, t] X_t`` as complex ``[q, n]``."""
-    flat = per_row @ torch.view_as_real(shifted).flatten(1)
-    return torch.view_as_complex(flat.reshape(per_row.shape[0], -1, 2))
