@@ -67,8 +67,9 @@ def perturbed(truth: AberratedSet) -> Floats:
     return np.stack([mean + size / 2, mean - size / 2, angle], axis=1)
 
 
-def defocus_errors(found: Floats, true: Floats) -> tuple[float, float]:
-    """Root mean square errors in Angstrom of the mean defocus, and of the astigmatism as a vector."""
+def defocus_errors(found: Floats, true: Floats) -> tuple[float, float, float]:
+    """Errors in Angstrom: of the mean defocus rms and median, and of the astigmatism as a vector, rms."""
     mean = (found[:, :2] - true[:, :2]).mean(axis=1)
     vectors = [(d[:, 0] - d[:, 1]) * np.exp(2j * np.deg2rad(d[:, 2])) for d in (found, true)]
-    return float(np.sqrt((mean**2).mean())), float(np.sqrt((np.abs(vectors[0] - vectors[1]) ** 2).mean()))
+    astigmatism = float(np.sqrt((np.abs(vectors[0] - vectors[1]) ** 2).mean()))
+    return float(np.sqrt((mean**2).mean())), float(np.median(np.abs(mean))), astigmatism

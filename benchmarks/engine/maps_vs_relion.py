@@ -116,7 +116,9 @@ def compare_ctfrefine(data: MapsSet, outputs: Outputs) -> list[str]:
     """Errors against the truth, before and after."""
     true = data.truth.views.defocus
     lines = [
-        "before: defocus error {:.1f} A rms, astigmatism {:.1f} A".format(*defocus_errors(data.stated_defocus, true))
+        "before: defocus error {:.1f} A rms ({:.1f} median), astigmatism {:.1f} A".format(
+            *defocus_errors(data.stated_defocus, true)
+        )
     ]
     for name in RUNNERS:
         table = read_particles(outputs[name][0] / "particles_ctf_refine.star")
@@ -124,7 +126,7 @@ def compare_ctfrefine(data: MapsSet, outputs: Outputs) -> list[str]:
         errors = defocus_errors(np.stack(columns, axis=1), true)
         tilt = (table.optics[0].beam_tilt_x_mrad, table.optics[0].beam_tilt_y_mrad)
         lines.append(
-            f"{name}: defocus error {errors[0]:.1f} A rms, astigmatism {errors[1]:.1f} A,"
+            f"{name}: defocus error {errors[0]:.1f} A rms ({errors[1]:.1f} median), astigmatism {errors[2]:.1f} A,"
             f" beam tilt {tilt[0]:.3f}, {tilt[1]:.3f} mrad (true {TILT_MRAD[0]}, {TILT_MRAD[1]})"
         )
     return lines

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import fft
 
 from cryorepro.em.local_resolution import LocalResolution
 from cryorepro.em.local_windows import add_windows
-from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius, multiply_fourier, raised_cosine
+from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius, raised_cosine
 from cryorepro.em.sharpening import fsc_weights
 
 _STEPS_PER_SHELL = 8
-_LOST_POWER = 1e-6
+_LOST_POWER = 1e-5
 _EDGE_SHELLS = 2.0
 
 
@@ -35,11 +36,13 @@ def locally_filtered(volume: Map, found: LocalResolution, pixel_size_angstrom: f
     kept = int(np.argmax(lost < _LOST_POWER)) + 1
     step = np.rint(fourier_radius(box) * _STEPS_PER_SHELL).astype(np.int64)
     beyond = step >= vectors.shape[1]
+    step[beyond] = 0
+    spectrum = fft.rfftn(np.asarray(volume, dtype=np.float32))
+    spectrum[beyond] = 0.0
     blended = np.zeros(volume.shape)
     for number in range(kept):
-        radial = np.where(beyond, 0.0, vectors[number][np.minimum(step, vectors.shape[1] - 1)])
-        share = add_windows(found.points, left[:, number] * strength[number], box, found.window)
-        blended += share * multiply_fourier(volume, radial)
+        filtered = fft.irfftn(spectrum * vectors[number].astype(np.float32)[step], s=volume.shape)
+        blended += add_windows(found.points, left[:, number] * strength[number], box, found.window) * filtered
     weight = add_windows(found.points, np.ones(len(found.points)), box, found.window)
     return np.divide(blended, weight, out=np.zeros_like(blended), where=weight > 0.0)
 

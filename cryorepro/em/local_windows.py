@@ -116,9 +116,9 @@ def by_shell(side: int) -> tuple[Points, Points]:
 def add_windows(points: Points, values: npt.NDArray[np.float64], box_px: int, window: LocalWindow) -> Volume:
     """Sum ``[n, n, n]`` of windows centred at ``points``, each times its value; they end at the box's faces."""
     reach = window.reach_px
-    kernel = window.weights(2 * reach + 2)[1:, 1:, 1:]
-    padded = np.zeros((box_px + 2 * reach,) * 3)
+    kernel = window.weights(2 * reach + 2)[1:, 1:, 1:].astype(np.float32)
+    padded = np.zeros((box_px + 2 * reach,) * 3, dtype=np.float32)
     for (z, y, x), value in zip(points.tolist(), values.tolist(), strict=True):
-        padded[z : z + 2 * reach + 1, y : y + 2 * reach + 1, x : x + 2 * reach + 1] += value * kernel
+        padded[z : z + 2 * reach + 1, y : y + 2 * reach + 1, x : x + 2 * reach + 1] += np.float32(value) * kernel
     inner = slice(reach, reach + box_px)
-    return padded[inner, inner, inner].copy()
+    return padded[inner, inner, inner].astype(np.float64)
