@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 from itertools import combinations, permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
+from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from cryorepro.em.class_matching import match_classes
 from cryorepro.em.errors import InputError
+from cryorepro.em.formats.star import read_star
 from cryorepro.em.pick_matching import match_positions
 from cryorepro.em.pose_comparison import compare_poses
 from cryorepro.em.symmetry import symmetry_matrices
 from cryorepro.em.trajectories import path_length, rms_distance
+from tests.em.real_data import real_data
 
 points = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=5)
 
@@ -117,3 +124,29 @@ def test_random_poses_stay_far_apart_and_a_mirror_image_is_no_frame() -> None:
     assert np.median(compare_poses(first, other, zero, zero, c1).angle_degrees) > 90.0
     flip = np.diag([1.0, 1.0, -1.0])
     assert np.median(compare_poses(first, flip @ first @ flip, zero, zero, c1).angle_degrees) > 60.0
+
+
+def test_two_sets_of_real_picks_match_as_often_as_a_flow_can() -> None:
+    """beta-galactosidase: RELION's picks against an expert's; the number of pairs is that of Hopcroft and Karp."""
+    expert: dict[str, list[tuple[float, float]]] = {}
+    with real_data("bgal_EMPIAR-10017", "expert_picks.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            expert.setdefault(row["micrograph"], []).append((float(row["x_px"]), float(row["y_px"])))
+    block = next(iter(read_star(real_data("bgal_EMPIAR-10017", "relion_ap_s_c2d.star")).values()))
+    names = np.array([Path(name).stem for name in block.text("rlnMicrographName")])
+    x, y = block.numbers("rlnCoordinateX"), block.numbers("rlnCoordinateY")
+    registered = np.stack([2 * x + 100, 4096 - 2 * y - 100], axis=1)
+    unflipped = np.stack([2 * x + 100, 2 * y + 100], axis=1)
+    recalls: dict[str, list[float]] = {"registered": [], "unflipped": []}
+    for micrograph, rows in expert.items():
+        true, chosen = np.array(rows), np.array([micrograph in name or name in micrograph for name in names])
+        if not chosen.any():
+            continue
+        match = match_positions(registered[chosen], true, 50.0)
+        near = cdist(registered[chosen], true) <= 50.0
+        assert len(match.pairs) == (maximum_bipartite_matching(csr_array(near)) >= 0).sum()
+        assert (match.distances <= 50.0).all()
+        recalls["registered"].append(match.recall)
+        recalls["unflipped"].append(match_positions(unflipped[chosen], true, 50.0).recall)
+    assert len(recalls["registered"]) == 10, "micrographs that both picked"
+    assert np.mean(recalls["registered"]) > np.mean(recalls["unflipped"]) + 0.1
