@@ -110,10 +110,30 @@ def _accuracy(value: dict[str, Any], _stage: dict[str, Any]) -> float:
     return float(table[rows, columns].sum() / table.sum())
 
 
+def _backed(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """The shell that signal backs, from the half maps' curves and those of random poses."""
+    from cryorepro.em.signal_backing import Backing
+
+    details = value["details"]
+    plain, aspherical = (_array(details[name]) for name in ("half_map_curve", "aspherical_curve"))
+    controls = tuple(_array(curve) for curve in details["random_pose_curves"])
+    return float(Backing(plain, aspherical, controls, float(details["threshold"])).backed_shell)
+
+
+def _bfactor(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """The line through the points of the series."""
+    from cryorepro.em.reslog import Point, fit_series
+
+    points = [Point(int(row["particles"]), float(row["angstrom"]), 0) for row in value["details"]["points"]]
+    return fit_series(points).bfactor_angstrom2
+
+
 _RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "class3d_resolution": _class_resolution,
     "class_occupancy": _occupancy,
     "class_accuracy": _accuracy,
+    "backed_resolution": _backed,
+    "particle_bfactor": _bfactor,
 }
 
 

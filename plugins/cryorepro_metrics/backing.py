@@ -42,7 +42,8 @@ class BackedResolution:
             "nominal_shell": found.nominal_shell,
             "aspherical_shell": found.aspherical_shell,
             "random_pose_shell": found.control_shell,
-            "curve": [round(float(value), 5) for value in found.aspherical],
+            "threshold": found.threshold,
+            "aspherical_curve": [round(float(value), 5) for value in found.aspherical],
             "half_map_curve": [round(float(value), 5) for value in found.plain],
             "random_pose_curves": [[round(float(value), 5) for value in curve] for curve in found.controls],
         }

@@ -43,5 +43,8 @@ class LocalResolutionQuantile:
             shell=round(shell),
             box_px=box,
             pixel_size_angstrom=pixel_size,
-            details={"angstrom": {f"{q:g}": float(np.quantile(angstrom, q)) for q in QUANTILES}, "quantile": level},
+            details={
+                "quantiles_angstrom": {f"{q:g}": float(np.quantile(angstrom, q)) for q in QUANTILES},
+                "quantile": level,
+            },
         )

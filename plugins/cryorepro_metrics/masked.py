@@ -38,7 +38,11 @@ class MaskedHalfMapFsc:
         curves = {name: getattr(found, name) for name in ("unmasked", "masked", "randomised", "corrected")}
         details: dict[str, Any] = {
             **value.details,
-            "curves": {name: [round(float(point), 5) for point in curve] for name, curve in curves.items()},
+            **{
+                f"{name}_curve": [round(float(point), 5) for point in curve]
+                for name, curve in curves.items()
+                if name != "corrected"  # that one is "curve", from which the value follows
+            },
             "shells": {
                 name: {f"{level:g}": crossing(curve, level).shell for level in (0.143, 0.5)}
                 for name, curve in curves.items()

@@ -38,6 +38,6 @@ class ParticleBFactor:
             "error_angstrom2": series.bfactor_error_angstrom2,
             "reslog_slope_per_angstrom": series.reslog_slope_per_angstrom,
             "reslog_intercept_per_angstrom": series.reslog_intercept_per_angstrom,
-            "points": [{"particles": p.particles, "angstrom": round(p.angstrom, 4), "shell": p.shell} for p in points],
+            "points": [{"particles": p.particles, "angstrom": round(p.angstrom, 6), "shell": p.shell} for p in points],
         }
         return MetricValue(value=round(series.bfactor_angstrom2, 3), unit="angstrom2", details=details)

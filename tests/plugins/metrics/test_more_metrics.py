@@ -121,7 +121,7 @@ def test_local_resolution_is_a_quantile_inside_the_mask(tmp_path: Path) -> None:
     artifacts = {"local_resolution": tmp_path / "locres.mrc"}
     value = LocalResolutionQuantile().measure(context(artifacts, files={"mask": tmp_path / "mask.mrc"}))
     assert value.value == pytest.approx(BOX * PIXEL / 9.0) and (value.unit, value.shell) == ("shells", 16)
-    assert value.details["angstrom"]["0.95"] == 12.0
+    assert value.details["quantiles_angstrom"]["0.95"] == 12.0
     coarse = context(artifacts, files={"mask": tmp_path / "mask.mrc"}, parameters={"quantile": 0.9})
     assert LocalResolutionQuantile().measure(coarse).value == pytest.approx(BOX * PIXEL / 12.0)
 

@@ -91,7 +91,7 @@ def test_random_poses_look_resolved_and_are_named(random_poses: MetricContext) -
     (sentence,) = value.details["diagnosis"]
     assert sentence.startswith("resolution not backed by signal: the half maps agree to ")
     assert "round particle" in sentence and "random poses" in sentence
-    assert value.details["aspherical_shell"] == crossing(np.array(value.details["curve"]), 0.143).shell
+    assert value.details["aspherical_shell"] == crossing(np.array(value.details["aspherical_curve"]), 0.143).shell
 
 
 def test_half_maps_hold_the_noise_of_their_own_halves(true_poses: MetricContext) -> None:
@@ -141,3 +141,21 @@ def test_resolution_grows_with_particles_by_the_line_of_the_bfactor(true_poses: 
     x = np.log([point["particles"] for point in points])
     slope = np.polyfit(x, [point["angstrom"] ** -2 for point in points], 1)[0]
     assert value.value == pytest.approx(2.0 / slope, rel=1e-2)
+
+
+def test_a_bundle_derives_the_same_figures_from_what_is_kept(
+    true_poses: MetricContext, random_poses: MetricContext
+) -> None:
+    from cryorepro.bundle.rederive import _RULES
+
+    for name, metric, given in (
+        ("backed_resolution", BackedResolution(), random_poses), ("particle_bfactor", ParticleBFactor(), true_poses),
+    ):  # fmt: skip
+        value = metric.measure(given).model_dump(mode="json")
+        assert _RULES[name](value, {}) == pytest.approx(value["value"], rel=4e-4)
+        value["details"] |= {"aspherical_curve": value["details"].get("half_map_curve"), "points": []}
+        try:
+            tampered = _RULES[name](value, {})
+        except InputError:
+            tampered = np.inf
+        assert tampered != pytest.approx(value["value"], rel=4e-4)
