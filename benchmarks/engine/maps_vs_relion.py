@@ -100,6 +100,8 @@ def compare_postprocess(_data: MapsSet, outputs: Outputs) -> list[str]:
 def compare_localres(data: MapsSet, outputs: Outputs) -> list[str]:
     """Voxels inside the mask, and what another seed changes."""
     inside = read_map(data.paths["mask"])[0] > 0.5
+    for name in RUNNERS:  # sparse windows do not reach every voxel
+        inside &= read_map(outputs[name][0] / "relion_locres.mrc")[0] > 0
     maps = {n: [read_map(path / "relion_locres.mrc")[0][inside] for path in paths] for n, paths in outputs.items()}
     pairs = {"ours and RELION": (maps["ours"][0], maps["relion"][0])}
     for name in RUNNERS:
@@ -122,6 +124,8 @@ def compare_ctfrefine(data: MapsSet, outputs: Outputs) -> list[str]:
     ]
     for name in RUNNERS:
         table = read_particles(outputs[name][0] / "particles_ctf_refine.star")
+        # RELION sorts by micrograph; images are numbered in the order of the truth
+        table = table.subset(np.argsort([int(image.partition("@")[0]) for image in table.image_names]))
         columns = (table.defocus_u_angstrom, table.defocus_v_angstrom, table.defocus_angle_degrees)
         errors = defocus_errors(np.stack(columns, axis=1), true)
         tilt = (table.optics[0].beam_tilt_x_mrad, table.optics[0].beam_tilt_y_mrad)
