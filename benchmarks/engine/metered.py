@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -58,14 +59,21 @@ def run_metered(
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            command, cwd=directory, env=os.environ | dict(environment), stdout=stream, stderr=subprocess.STDOUT
+            command,
+            cwd=directory,
+            env=os.environ | dict(environment),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # what ends this program's group must not look like a failure of the command
         )
+        interrupted = False
         try:
             while process.poll() is None:
                 _look(process.pid, waiting, found, started)
                 time.sleep(_LOOK_EVERY_SECONDS)
         except KeyboardInterrupt:
-            process.terminate()
+            interrupted = True
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait()
     found.wall_seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -75,7 +83,7 @@ def run_metered(
         # the last iteration's files appear just before the end, perhaps between two looks
         last = [number for number, path in waiting.items() if path.exists()]
         found.iterations += [(number, found.wall_seconds, found.cpu_seconds) for number in last]
-    if process.returncode > 0:
+    if process.returncode > 0 and not interrupted:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {log.read_text()[-2000:]}")
     return found
 
