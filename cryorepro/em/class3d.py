@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -40,6 +41,8 @@ _SIZE_INCREMENT_SHELLS = 10
 _LEAST_SHELL = 5
 _COARSE_KEEPSAFE = 1.2
 _PLAUSIBLE_SCALE = 2.0
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DSta
     """The state before iteration 1, from references ``[1 or k, n, n, n]`` and starting poses."""
     settings, images = job.settings, job.images
     classes = settings.number_of_classes
-    volumes = references.expand(classes, -1, -1, -1) if references.shape[0] == 1 else references
-    volumes = torch.stack([_lowpassed(job, v) for v in volumes]).float()
+    volumes = torch.stack([_lowpassed(job, v) for v in references]).float()
+    if volumes.shape[0] == 1:
+        volumes = volumes.expand(classes, -1, -1, -1)
     mask = soft_circle(images.box_px, job.mask_radius_px)
     shells = images.box_px // 2 + 1
     directions = _sampling(job, 0.0).pixels.shape[0]
@@ -117,8 +121,8 @@ def iterate(job: Class3DJob, state: Class3DState, team: Team | None = None) -> C
     draw = job.uniform(f"perturbation/{number}")
     perturbation = next_perturbation(state.perturbation, settings.perturbation, draw)
     radius = image_radius(job, state)
-    projectors = tuple(Projector(volume, radius, settings.padding) for volume in state.volumes)
-    tau2 = torch.stack([reference_power(p.grid, job.images.box_px, radius, settings.padding) for p in projectors])
+    projectors = tuple(_for_each(state.volumes, lambda volume: Projector(volume, radius, settings.padding)))
+    tau2 = _spectra(job, projectors, radius)
     model = _estep_model(job, state, projectors, _sampling(job, perturbation), radius, number)
     sums = expectation(job.images, state.poses, model, job.workers, team=team)
     if by_correlation:
@@ -204,8 +208,7 @@ def _seed_classes(job: Class3DJob, state: Class3DState, number: int) -> Tensor |
         return None
     if settings.firstiter_cc and number == 1:
         return torch.zeros(count, dtype=torch.int64) if _is_seeding_by_correlation(job, number) else None
-    identical = all(torch.equal(volume, state.volumes[0]) for volume in state.volumes[1:])
-    if not identical:
+    if not all(torch.equal(volume, state.volumes[0]) for volume in state.volumes[1:]):
         return None
     shuffled = torch.from_numpy(random_stream(job.seed, "class-seeds").permutation(count).copy())
     allowed = torch.empty(count, dtype=torch.int64)
@@ -262,10 +265,8 @@ def _with_expected_resolution(job: Class3DJob, state: Class3DState) -> Class3DSt
     """Fill in what the references promise: their spectra, and the shell to start from."""
     images, settings = job.images, job.settings
     radius = images.box_px // 2 - 1
-    tau2 = torch.stack(
-        [reference_power(Projector(v, radius, settings.padding).grid, images.box_px, radius, settings.padding)
-         for v in state.volumes]
-    )  # fmt: skip
+    projectors = _for_each(state.volumes, lambda volume: Projector(volume, radius, settings.padding))
+    tau2 = _spectra(job, projectors, radius)
     per_class = len(images) / settings.number_of_classes
     # a shell of radius s gets one coefficient in 2 s from a slice
     shells = 2.0 * torch.arange(tau2.shape[1], dtype=torch.float64).clamp(min=1.0)
@@ -274,6 +275,21 @@ def _with_expected_resolution(job: Class3DJob, state: Class3DState) -> Class3DSt
     if settings.ini_high_angstrom is not None:
         shell = max(1, round(job.extent_angstrom / settings.ini_high_angstrom))
     return replace(state, tau2=tau2, data_vs_prior=data_vs_prior, resolution_shell=min(shell, radius))
+
+
+def _for_each(volumes: Tensor, make: Callable[[Tensor], Made]) -> list[Made]:
+    """What ``make`` makes of every volume, once for all if they are the same, as they are at first."""
+    first = make(volumes[0])
+    if all(torch.equal(volume, volumes[0]) for volume in volumes[1:]):
+        return [first] * volumes.shape[0]
+    return [first, *(make(volume) for volume in volumes[1:])]
+
+
+def _spectra(job: Class3DJob, projectors: Sequence[Projector], radius: int) -> Tensor:
+    """tau2 ``[k, n / 2 + 1]`` of references."""
+    box, padding = job.images.box_px, job.settings.padding
+    distinct = {id(p): reference_power(p.grid, box, radius, padding) for p in dict.fromkeys(projectors)}
+    return torch.stack([distinct[id(projector)] for projector in projectors])
 
 
 def _prior_of_first_reference(job: Class3DJob, tau2: Tensor, sums: Expectation, shell: int) -> Tensor:
