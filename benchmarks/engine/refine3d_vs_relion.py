@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -69,7 +70,6 @@ class Outcome:
 
 def relion_command(job: Job) -> list[str]:
     """RELION's command for the job, started beside its files."""
-    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
     options = (
         f"--auto_refine --split_random_halves --firstiter_cc --ini_high {START_ANGSTROM} --ctf --ctf_corrected_ref"
         f" --particle_diameter {DIAMETER_ANGSTROM} --flatten_solvent --zero_mask --oversampling 1 --sym C1"
@@ -78,7 +78,7 @@ def relion_command(job: Job) -> list[str]:
         f" --dont_combine_weights_via_disc --pool 30 --j 1 --auto_iter_max {_MOST_ITERATIONS}"
     )
     files = ["--i", "particles.star", "--ref", "reference.mrc", "--o", "relion/run"]
-    return ["mpirun", "-n", "3", "--oversubscribe", *root, "relion_refine_mpi", *files, *options.split()]
+    return [*_mpi(), *files, *options.split()]
 
 
 def our_command(job: Job, directory: Path) -> list[str]:
@@ -99,15 +99,49 @@ def our_command(job: Job, directory: Path) -> list[str]:
 
 
 def run_program(name: str, job: Job, directory: Path) -> Metered:
-    """Run one program on a written job, from the start."""
+    """Run one program on a written job; RELION goes on where an interrupted run of this benchmark left it.
+
+    Raises:
+        SystemExit: it was interrupted; what its finished iterations took is kept for the next time.
+    """
     where = directory / name
     where.mkdir(exist_ok=True)
+    before, command = _left_over(where, name, job, directory)
+    marks = {i: where / f"run_it{i:03d}_data.star" for i in range(_MOST_ITERATIONS + 1)}
+    environment = {"OMP_NUM_THREADS": "1"} | (ALLOCATOR if name == "relion" else {})
+    spent = run_metered(command, directory, marks, environment, where / "log.txt")
+    if not spent.complete:
+        last = max(spent.iterations, default=(before["iteration"], 0.0, 0.0))
+        kept = {"iteration": last[0], "wall": before["wall"] + last[1], "cpu": before["cpu"] + last[2]}
+        (where / "spent.json").write_text(json.dumps(kept))
+        raise SystemExit(
+            f"{name}: interrupted after iteration {last[0]}, {kept['cpu']:.1f} CPU-s and {kept['wall']:.1f} s so far;"
+            " the same command with --directory goes on"
+        )
+    spent.wall_seconds += before["wall"]
+    spent.cpu_seconds += before["cpu"]
+    return spent
+
+
+def _left_over(where: Path, name: str, job: Job, directory: Path) -> tuple[dict[str, float], list[str]]:
+    """What an interrupted run took, and the command that goes on from it, or nothing and the one from the start."""
+    note = where / "spent.json"
+    if name == "relion" and note.exists():
+        before = json.loads(note.read_text())
+        if before["iteration"] > 0:
+            start = f"relion/run_it{before['iteration']:03d}_optimiser.star"
+            again = ["--continue", start, "--o", "relion/run", "--auto_iter_max", str(_MOST_ITERATIONS)]
+            runtime = ["--dont_combine_weights_via_disc", "--pool", "30", "--j", "1"]
+            return before, [*_mpi(), *again, *runtime]
     for left in where.glob("run*"):
         left.unlink()
-    marks = {i: where / f"run_it{i:03d}_data.star" for i in range(_MOST_ITERATIONS + 1)}
     command = our_command(job, directory) if name == "ours" else relion_command(job)
-    environment = {"OMP_NUM_THREADS": "1"} | (ALLOCATOR if name == "relion" else {})
-    return run_metered(command, directory, marks, environment, where / "log.txt")
+    return {"iteration": 0, "wall": 0.0, "cpu": 0.0}, command
+
+
+def _mpi() -> list[str]:
+    root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    return ["mpirun", "-n", "3", "--oversubscribe", *root, "relion_refine_mpi"]
 
 
 def outcome(name: str, spent: Metered, directory: Path, data: SimulatedSet) -> Outcome:
@@ -138,7 +172,8 @@ def compare(job: Job, directory: Path, programs: Sequence[str]) -> list[Outcome]
     """Write the set, run every program on it, print a row each."""
     directory.mkdir(parents=True, exist_ok=True)
     data = simulated_set(job.particles, BOX_PX, PIXEL_SIZE_ANGSTROM, job.snr, job.seed, shares=(1.0, 0.0, 0.0))
-    write_set(data, directory)
+    if not (directory / "particles.star").exists():
+        write_set(data, directory)
     write_map(directory / "reference.mrc", data.volume(0, START_ANGSTROM).numpy(), PIXEL_SIZE_ANGSTROM)
     found = []
     for name in programs:
@@ -195,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, help="keep the jobs here; default: a temporary directory")
     parser.add_argument("--record", type=Path, default=Path(__file__).with_name("records.jsonl"))
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     programs = [given.only] if given.only else ["relion", "ours"]
     print(
         "| program | seed | CPU s | wall s | iterations | step | half maps 0.143 | truth 0.5 | mean FSC | pose error |"
