@@ -117,7 +117,8 @@ def _backed(value: dict[str, Any], _stage: dict[str, Any]) -> float:
     details = value["details"]
     plain, aspherical = (_array(details[name]) for name in ("half_map_curve", "aspherical_curve"))
     controls = tuple(_array(curve) for curve in details["random_pose_curves"])
-    return float(Backing(plain, aspherical, controls, float(details["threshold"])).backed_shell)
+    threshold, order = float(details["threshold"]), int(details["symmetry_order"])
+    return float(Backing(plain, aspherical, controls, threshold, order).backed_shell)
 
 
 def _bfactor(value: dict[str, Any], _stage: dict[str, Any]) -> float:

@@ -96,7 +96,7 @@ def best_scale(volume: Map, reference: Map) -> Scale:
         before, at, after = scores[best - 1 : best + 2]
         curvature = before - 2.0 * at + after
         step = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-        scale += step * float(_SCALES[1] - _SCALES[0])
+        scale += float(step) * float(_SCALES[1] - _SCALES[0])
     return Scale(scale, float(scores[best]), mean_fsc(volume, reference))
 
 

@@ -4,6 +4,10 @@ Particles at random poses give two independent half maps of nearly the same sphe
 shell correlation crosses 0.143 at a respectable figure although there is no structure in either.  What such maps
 lack is everything but the spherical average: without it they agree no further than the particle is round.  The
 control is made from the particles themselves: the same images, halves and symmetry, the orientations random.
+
+Symmetry leaves few independent coefficients in a shell, and the correlation of noise in them is wide.  A shell counts
+as agreeing without the averages only when its correlation is above the threshold and above two standard deviations of
+noise, 1 / sqrt(2 m) for m independent complex coefficients.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ from cryorepro.em.spherical import without_spherical_average
 
 GOLD_STANDARD = 0.143
 _SHELLS_BEYOND_CONTROL = 2
-"""Controls of different seeds end within this many shells of each other."""
+"""What a run must reach beyond the furthest of its controls."""
+_SIGMAS, _HIGHEST_LIMIT = 2.0, 0.9
+_BACKED_FRACTION = 0.75
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,15 @@ class Backing:
     aspherical: Curve
     controls: tuple[Curve, ...]
     threshold: float
+    symmetry_order: int = 1
+
+    @property
+    def limit(self) -> Curve:
+        """The correlation each shell must have to count, ``[n // 2 + 1]``: threshold, or two deviations of noise."""
+        shells = np.maximum(np.arange(len(self.plain), dtype=np.float64), 1.0)
+        independent = 2.0 * np.pi * shells**2 / self.symmetry_order
+        noise = np.minimum(_SIGMAS / np.sqrt(2.0 * independent), _HIGHEST_LIMIT)
+        return np.asarray(np.maximum(noise, self.threshold))
 
     @property
     def nominal_shell(self) -> int:
@@ -47,13 +62,13 @@ class Backing:
 
     @property
     def aspherical_shell(self) -> int:
-        """The same without the spherical averages."""
-        return crossing(self.aspherical, self.threshold).shell
+        """Last shell that agrees without the spherical averages, all before it agreeing too."""
+        return self._end(self.aspherical)
 
     @property
     def control_shell(self) -> int:
         """The furthest of the random-pose controls; 0 without any."""
-        return max((crossing(curve, self.threshold).shell for curve in self.controls), default=0)
+        return max((self._end(curve) for curve in self.controls), default=0)
 
     @property
     def backed_shell(self) -> int:
@@ -66,8 +81,12 @@ class Backing:
 
     @property
     def backed(self) -> bool:
-        """Whether the reported resolution is that of the signal, but for a tenth of its shells."""
-        return self.backed_shell >= 0.9 * self.nominal_shell > 0
+        """Whether signal backs the reported resolution, but for a quarter of its shells: the two limits differ."""
+        return self.backed_shell >= _BACKED_FRACTION * self.nominal_shell > 0
+
+    def _end(self, curve: Curve) -> int:
+        below = np.flatnonzero(curve[1:] < self.limit[1:])
+        return int(below[0]) if below.size else len(curve) - 1
 
     def sentence(self, box_px: int, pixel_size_angstrom: float) -> str:
         """What was found, for a person."""
@@ -77,28 +96,29 @@ class Backing:
 
         nominal, left = shown(self.nominal_shell), shown(self.aspherical_shell)
         if self.backed:
-            return f"resolution backed by signal: half maps agree to {nominal}, to {left} without spherical averages"
+            shell = shown(self.backed_shell)
+            return f"resolution backed by signal: half maps agree to {nominal}, to {shell} without spherical averages"
         control = ""
         if self.controls:
-            further = "no further than" if self.backed_shell == 0 else "where"
-            control = f", {further} the same particles at random poses ({shown(self.control_shell)})"
+            reached = shown(self.control_shell) if self.control_shell else "no shell"
+            control = f"; the same particles at random poses reach {reached}"
         return (
             f"resolution not backed by signal: the half maps agree to {nominal}, but without their spherical averages"
-            f" only to {left}{control}; a round particle correlates with itself"
+            f" only to {left}{control}: a round particle correlates with itself"
         )
 
 
 def measure_backing(
-    half1: Map, half2: Map, controls: Sequence[Curve] = (), threshold: float = GOLD_STANDARD
+    half1: Map, half2: Map, controls: Sequence[Curve] = (), threshold: float = GOLD_STANDARD, symmetry_order: int = 1
 ) -> Backing:
-    """Hold two unfiltered half maps ``[n, n, n]`` against random-pose controls.
+    """Hold two unfiltered half maps ``[n, n, n]`` against random-pose controls, made under the same symmetry.
 
     Raises:
         InputError: the maps are not finite cubes of one size.
     """
     plain = fsc_curve(half1, half2)
     aspherical = fsc_curve(without_spherical_average(half1), without_spherical_average(half2))
-    return Backing(plain, aspherical, tuple(controls), threshold)
+    return Backing(plain, aspherical, tuple(controls), threshold, symmetry_order)
 
 
 def random_pose_control(images: ImageSet, origin_px: Tensor, halves: Tensor, symmetry: Tensor, seed: int) -> Curve:

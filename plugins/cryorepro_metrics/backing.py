@@ -34,7 +34,8 @@ class BackedResolution:
         controls = [
             random_pose_control(run.images, origin, run.halves, run.symmetry, seed) for seed in range(_CONTROLS)
         ]
-        found = measure_backing(half1, half2, controls, number(context, "threshold", GOLD_STANDARD))
+        threshold, order = number(context, "threshold", GOLD_STANDARD), int(run.symmetry.shape[0])
+        found = measure_backing(half1, half2, controls, threshold, order)
         sentence = found.sentence(box, pixel_size)
         details: dict[str, Any] = {
             "backed": found.backed,
@@ -43,6 +44,7 @@ class BackedResolution:
             "aspherical_shell": found.aspherical_shell,
             "random_pose_shell": found.control_shell,
             "threshold": found.threshold,
+            "symmetry_order": found.symmetry_order,
             "aspherical_curve": [round(float(value), 5) for value in found.aspherical],
             "half_map_curve": [round(float(value), 5) for value in found.plain],
             "random_pose_curves": [[round(float(value), 5) for value in curve] for curve in found.controls],

@@ -41,7 +41,7 @@ def test_wrong_symmetry(store: WrongStore, sound: Answer) -> None:
 
 @pytest.mark.parametrize("factor", [1.08])
 def test_wrong_pixel_size(store: WrongStore, sound: Answer, factor: float) -> None:
-    run = store.run("--set", f"data.magnification={factor}")
+    run = store.run("--set", f"data.magnification={factor}", "--data-seed", "3")
     word, reason = verdicts(run)["map-truth"]
     assert (run.code, word) == (3, "diverged")
     assert "wrong pixel size: the map fits 0.9" in reason
@@ -106,8 +106,8 @@ def test_random_poses_of_real_apoferritin_are_named(store: WrongStore, real_data
     assert (run.code, run.content["verdict"]) == (3, "diverged")
     word, reason = verdicts(run)["backed-by-signal"]
     assert word == "diverged" and "resolution not backed by signal: the half maps agree to 1" in reason
-    assert "random poses" in reason and "a round particle correlates with itself" in reason
+    assert "at random poses" in reason and "a round particle correlates with itself" in reason
     half_maps = run.content["outcomes"]["half-maps"]["value"]
     assert half_maps["shell"] >= 12, "16 A or better from random poses"
-    assert run.content["outcomes"]["backed-by-signal"]["value"]["shell"] < half_maps["shell"] / 2
+    assert run.content["outcomes"]["backed-by-signal"]["value"]["shell"] == 0
     assert verdicts(run)["map-model"][0] == "diverged"

@@ -80,18 +80,18 @@ def test_true_poses_are_backed_by_signal(true_poses: MetricContext) -> None:
     assert value.shell is not None and nominal.shell is not None
     assert 0.9 * nominal.shell <= value.shell
     assert value.shell >= 17, "11.3 A or better"
-    assert value.details["random_pose_shell"] < 0.6 * value.shell
+    assert value.details["random_pose_shell"] < value.shell / 3
 
 
 def test_random_poses_look_resolved_and_are_named(random_poses: MetricContext) -> None:
     nominal = HalfMapFsc().measure(random_poses)
     assert nominal.shell is not None and nominal.shell >= 14, "the trap: 13.7 A or better from no structure at all"
     value = BackedResolution().measure(random_poses)
-    assert value.shell is not None and value.shell < 0.6 * nominal.shell
+    assert value.shell == 0 and value.details["aspherical_shell"] < nominal.shell / 3
     (sentence,) = value.details["diagnosis"]
     assert sentence.startswith("resolution not backed by signal: the half maps agree to ")
     assert "round particle" in sentence and "random poses" in sentence
-    assert value.details["aspherical_shell"] == crossing(np.array(value.details["aspherical_curve"]), 0.143).shell
+    assert value.details["aspherical_shell"] <= crossing(np.array(value.details["aspherical_curve"]), 0.143).shell
 
 
 def test_half_maps_hold_the_noise_of_their_own_halves(true_poses: MetricContext) -> None:
