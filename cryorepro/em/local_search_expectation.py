@@ -24,6 +24,7 @@ from cryorepro.em.local_search_pass import (
     LocalPosterior,
     Share,
     coarse_search,
+    coarse_search_apart,
     fine_search,
     make_local_model,
     rows_that_fit,
@@ -123,24 +124,28 @@ class LocalChunk:
         scale = self._local.model.scale[self._images.scale_group[index]].float()
         windows = self._local.grid.windows(self._centres[together])
         everything = Group(prepared, scale, windows)
-        kept: list[Kept] = []
+        kept = self._coarse(everything, [int(members.shape[0]) for members in groups])
         found: list[LocalPosterior] = []
         products: list[Tensor] = []
         powers: list[Tensor] = []
-        place = 0
-        for members in groups:
-            group = _part(everything, range(place, place + members.shape[0]))
-            place += int(members.shape[0])
-            chosen = coarse_search(self._local, group)
-            for part in _that_fit(chosen, rows_that_fit(self._local)):
-                smaller, own = _part(group, part), [chosen[i] for i in part]
-                slices = FineSlices(self._local, torch.unique(torch.cat([particle.rows for particle in own])))
-                posteriors = fine_search(self._local, smaller, own, slices)
-                product, power = self._insert(smaller, posteriors, slices)
-                kept, found = kept + own, found + posteriors
-                products.append(product)
-                powers.append(power)
+        for part in _that_fit(kept, rows_that_fit(self._local)):
+            group, own = _part(everything, part), [kept[i] for i in part]
+            slices = FineSlices(self._local, torch.unique(torch.cat([particle.rows for particle in own])))
+            posteriors = fine_search(self._local, group, own, slices)
+            product, power = self._insert(group, posteriors, slices)
+            found += posteriors
+            products.append(product)
+            powers.append(power)
         self._sums.add(index, everything, kept, found, torch.cat(products), torch.cat(powers))
+
+    def _coarse(self, everything: Group, sizes: list[int]) -> list[Kept]:
+        """The coarse pass over consecutive groups of these sizes."""
+        if max(sizes) == 1:
+            return coarse_search_apart(self._local, everything)
+        kept: list[Kept] = []
+        for size in sizes:
+            kept += coarse_search(self._local, _part(everything, range(len(kept), len(kept) + size)))
+        return kept
 
     def _insert(self, group: Group, found: list[LocalPosterior], slices: FineSlices) -> tuple[Tensor, Tensor]:
         """Add the group's slices to the grid; returns per-pixel signal products and reference powers ``[m, n]``."""

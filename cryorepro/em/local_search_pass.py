@@ -21,6 +21,7 @@ from cryorepro.em.preparation import Prepared
 # Bytes of slices (and of the sums on them) held at once, and scores of one block of rows.
 _SLICE_BYTES = 1 << 26
 _SCORES_PER_BLOCK = 4_000_000
+_SLICES_IN_CACHE_BYTES = 1 << 22
 _BYTES_PER_SLICE_PIXEL, _BYTES_PER_SUM_PIXEL = 8, 20
 
 
@@ -108,6 +109,35 @@ def coarse_search(local: LocalModel, group: Group) -> list[Kept]:
         _kept(torch.cat(parts[i], dim=1) + offsets[i][:, None], window, model.adaptive_fraction)
         for i, window in enumerate(group.windows)
     ]
+
+
+def coarse_search_apart(local: LocalModel, group: Group) -> list[Kept]:
+    """`coarse_search` for particles whose windows have nothing in common: slices of several are made at once."""
+    model, length = local.model, local.coarse_length
+    weight, inverse = _weights(model, group, length)
+    images, own = group.images.masked[:, :length] * (weight * inverse), (weight**2 * inverse).repeat(1, 2)
+    offsets = model.log_offset_prior(group.images.whole_origin[:, None] + local.coarse_shifts).float()[:, :, None]
+    plane = model.plane.prefix(length)
+    limit = max(1, _SLICES_IN_CACHE_BYTES // (_BYTES_PER_SLICE_PIXEL * length))
+    kept: list[Kept] = []
+    while len(kept) < len(group):
+        some = _run_of_rows(group.windows, len(kept), limit)
+        rows = [group.windows[i].rows for i in some]
+        slices = torch.split(_slices(local, local.grid.matrices(torch.cat(rows)), plane), [len(r) for r in rows])
+        for i, table in zip(some, slices, strict=True):
+            scores = _halves(images[i] * local.coarse_ramps) @ table.T + offsets[i]
+            scores -= 0.5 * (table.square() @ own[i])
+            kept.append(_kept(scores, group.windows[i], model.adaptive_fraction))
+    return kept
+
+
+def _run_of_rows(windows: list[Window], first: int, limit: int) -> range:
+    """Windows from ``first`` on whose rows together number at most ``limit``, but at least one."""
+    last, rows = first + 1, int(windows[first].rows.shape[0])
+    while last < len(windows) and rows + int(windows[last].rows.shape[0]) <= limit:
+        rows += int(windows[last].rows.shape[0])
+        last += 1
+    return range(first, last)
 
 
 def _slices(local: LocalModel, matrices: Tensor, plane: HalfPlane) -> Tensor:
