@@ -20,6 +20,7 @@ _IMAGES_PER_BLOCK = 16
 _SCORES_PER_BLOCK = 8_000_000
 # Rows whose best score is this far (in nats) below the best hold nothing that counts.
 _NEGLIGIBLE_NATS = 18.0
+_SORTED_RANGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,14 @@ def _significant(cross: Tensor, best: Tensor, base: Tensor, fraction: float) -> 
 def significant_weight(weights: Tensor, fraction: float) -> Tensor:
     """The smallest of the largest ``weights`` that together hold ``fraction`` of the sum."""
     flat = weights.flatten()
-    # what is left out of the sort is less than a millionth of the sum even if every one were at the limit
-    ordered = flat[flat > flat.max() * (1e-6 / flat.numel())].sort(descending=True).values
-    held = ordered.double().cumsum(dim=0)
-    last = int((held < fraction * held[-1]).sum())
-    return ordered[min(last, ordered.shape[0] - 1)]
+    left_out = (1.0 - fraction) * float(flat.sum(dtype=torch.float64))
+    # only the small ones decide: those that together exceed what may be left out
+    limit = left_out / flat.numel()
+    while True:
+        limit *= _SORTED_RANGE
+        small = flat[flat <= limit]
+        if small.numel() == flat.numel() or float(small.sum(dtype=torch.float64)) > left_out:
+            break
+    ordered = small.sort().values
+    first = int((ordered.double().cumsum(dim=0) <= left_out).sum())
+    return ordered[min(first, ordered.shape[0] - 1)]

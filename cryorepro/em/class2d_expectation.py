@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.class2d_coarse import CoarseTable, Significant, coarse_pass, make_coarse_table, scored
-from cryorepro.em.class2d_fine import Contribution, FineShifts, FineTable, Posterior, contribute, posterior
+from cryorepro.em.class2d_fine import (
+    Contribution,
+    FineShifts,
+    FineTable,
+    Posterior,
+    contribute,
+    posterior,
+    squared_distances,
+)
 from cryorepro.em.class2d_grid import PlaneModel
 from cryorepro.em.ctf import ctf_phase
 from cryorepro.em.estep_sums import Arrays, add_arrays, poses_from_arrays, poses_to_arrays
@@ -124,8 +132,7 @@ class _Chunk:
         offsets = prepared.whole_origin[i] + self._fine.shifts[post.shifts]
         sums["class"].index_add_(0, number, weights.sum(dim=0)[:, None])
         sums["class_offset"].index_add_(0, number, weights.T @ offsets)
-        away = torch.cdist(offsets, model.class_offset_px[number]) ** 2
-        sums["offset"] += (weights * away).sum()
+        sums["offset"] += (weights * squared_distances(offsets, model.class_offset_px)[:, number]).sum()
         product, power = (
             torch.zeros(sums["noise"].shape[1], dtype=torch.float64).index_add_(0, model.plane.shell, v.double())
             for v in (part.signal_product, part.reference_power)

@@ -141,8 +141,14 @@ def _scores(
     power = (real.square_().add_(imaginary.square_())) @ (weight**2 * inverse)
     number = table.class_of(rows)
     offsets = images.whole_origin[row] + fine.shifts[shifts]
-    away = torch.cdist(offsets, model.class_offset_px[number]) ** 2 / (2.0 * model.offset_sigma_px**2)
-    return cross + (model.log_prior[number].float() - 0.5 * power) - away.float()
+    away = squared_distances(offsets, model.class_offset_px) / (2.0 * model.offset_sigma_px**2)
+    of_class = (model.log_prior - away).float()
+    return cross.sub_(0.5 * power).add_(of_class[:, number])
+
+
+def squared_distances(offsets: Tensor, centres: Tensor) -> Tensor:
+    """``[s, k]`` squared distances in pixels of ``offsets [s, 2]`` from the classes' ``centres [k, 2]``."""
+    return ((offsets[:, None] - centres) ** 2).sum(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -161,11 +167,13 @@ def contribute(
     place, total = table.places(post.rows), post.weights.sum(dim=0)
     ctf, inverse = images.ctf[row], images.inverse_sigma2[row]
     modelled = ctf * scale
-    plain = per_row @ torch.view_as_real((images.plain[row] * (modelled * inverse)) * ramps).flatten(1)
-    plain[:, 1::2] *= post.sign[:, None]
-    table.numerator.index_add_(0, place, plain)
+    # the mean over shifts of the ramps is the same for every image of this particle
+    mean_ramp = torch.view_as_complex((per_row @ torch.view_as_real(ramps).flatten(1)).reshape(place.shape[0], -1, 2))
+    plain = torch.view_as_real(mean_ramp * (images.plain[row] * (modelled * inverse)))
+    plain[..., 1] *= post.sign[:, None]
+    table.numerator.index_add_(0, place, plain.flatten(1))
     table.weight.index_add_(0, place, total[:, None] * (modelled**2 * inverse))
-    masked = per_row @ torch.view_as_real(images.masked[row] * ramps).flatten(1)
     real, imaginary = table.real[place], table.imaginary[place]
-    product = (real * masked[:, ::2] + imaginary * masked[:, 1::2] * post.sign[:, None]).sum(dim=0)
-    return Contribution(product * ctf, (total @ (real**2 + imaginary**2)) * ctf**2)
+    turned = torch.complex(real, imaginary * post.sign[:, None])
+    product = (images.masked[row] * (turned.conj() * mean_ramp).sum(dim=0)).real
+    return Contribution(product * ctf, (total @ (real.square_().add_(imaginary.square_()))) * ctf**2)
