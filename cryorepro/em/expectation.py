@@ -32,7 +32,7 @@ from cryorepro.em.reconstruction import hermitian
 from cryorepro.em.rotations import matrix_to_euler
 from cryorepro.em.team import Team
 
-SMALLEST_CHUNK = 128
+SMALLEST_CHUNK = 250
 MOST_CHUNKS = 64
 """Each chunk returns whole grids: their number is bounded, so that large sets do not spend their time on sums."""
 
