@@ -82,3 +82,20 @@ def test_the_power_command_gives_the_same_chances(cryorepro: Command) -> None:
         assert (row["equivalent"], row["diverged"]) == pytest.approx((exact.inside, exact.outside))
         assert row["equivalent"] + row["diverged"] + row["inconclusive"] == pytest.approx(1)
     assert cryorepro("power", "--margin", "-1", "--spread", "1").returncode == 2
+
+
+@pytest.mark.parametrize("spread", [0.05, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_rounding_to_shells_does_not_let_more_through(n: int, spread: float) -> None:
+    """Whole shells at and beyond a margin of two: accepted at most 6 % of the time, within the error of 4,000 draws."""
+    random = np.random.default_rng([n, int(100 * spread)])
+    for shift in (2.0, 2.25, 2.5, 3.0):
+        shells = np.round(20 + random.normal(shift, spread, (4_000, n)))
+        sd = np.maximum(shells.std(axis=1, ddof=1), equivalence.SHELL_SD)
+        half = stats.t.ppf(0.95, n - 1) * sd / math.sqrt(n)
+        middle = shells.mean(axis=1) - 20
+        accepted = np.mean((middle - half >= -2) & (middle + half <= 2))
+        assert accepted <= 0.06 + 3 * math.sqrt(0.06 * 0.94 / 4_000)
+    sample = [float(value) for value in shells[0]]
+    found = equivalence.against_figure(sample, 20.0, equivalence.least_spread(sample, "shells"))
+    assert (found.interval[1] - found.interval[0]) / 2 == pytest.approx(half[0])
