@@ -6,7 +6,9 @@ Prints seconds and CPU-seconds per process and per iteration with their ratios, 
 `--record FILE` appends everything to a JSON-lines file. RELION takes minutes to hours: `--only relion --until N` runs
 it to iteration N in a `--directory` that is kept, and may be repeated; what it took is kept there too, and later runs
 with that directory and `--only ours` compare with it. Seconds are compared only when both ran in turns in one call;
-CPU-seconds stand the machine's other work better.
+CPU-seconds stand the machine's other work better. `--hand-over N` lets RELION go on from our iteration N for one more:
+the same state for both. A run of RELION's that is stopped (SIGTERM) still tells what its iteration would have taken, by
+the share of the particles it had done; such figures are marked.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.engine.class3d_jobs import Job, run_ours, run_relion, write_job
+from benchmarks.engine.class3d_jobs import Job, run_ours, run_relion, run_relion_from_ours, write_job
 from benchmarks.engine.metered import Metered
 from benchmarks.engine.truth import Quality, quality
 
@@ -35,24 +37,28 @@ from benchmarks.engine.truth import Quality, quality
 VECTORISED_GAIN = (1.4, 2.9)
 
 
-def run(job: Job, directory: Path, only: str | None, repeats: int, until: int | None) -> dict[str, Any]:
+def run(options: argparse.Namespace, job: Job, directory: Path) -> dict[str, Any]:
     """Run what is asked for, in turns; RELION's measurements are kept in the directory."""
     write_job(job, directory)
     ours: list[Metered] = []
-    for _ in range(repeats):
-        if only != "ours":
-            _keep(directory, run_relion(job, directory, until=until))
+    only, after = options.only, options.hand_over
+    for _ in range(options.repeats):
+        if only != "ours" and after is None:
+            _keep(directory, run_relion(job, directory, until=options.until))
         if only != "relion":
             ours.append(run_ours(job, directory))
+        if only != "ours" and after is not None:
+            _keep(directory, run_relion_from_ours(job, directory, after))
     theirs = _kept(directory)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "job": asdict(job),
         "machine": {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()},
-        "in_turns": only is None,
+        "in_turns": only is None and after is None,
         "ours": [asdict(one) for one in ours],
         "relion": [asdict(one) for one in theirs],
         "per_iteration": {"ours": _per_iteration(ours), "relion": _per_iteration(theirs)},
+        "estimated": [one.estimated_next() for one in theirs if one.estimated_next() is not None],
         "quality": _qualities(job, directory),
     }
 
@@ -99,6 +105,10 @@ def show(record: dict[str, Any]) -> None:
     for number in sorted({*per_iteration["relion"], *per_iteration["ours"]}):
         pair = [per_iteration[name].get(number, (None, None))[1] for name in ("relion", "ours")]
         _row(f"iteration {number}, CPU-seconds", pair[0], pair[1])
+    for number, cpu in record["estimated"]:
+        _row(f"iteration {number} *, CPU-seconds", cpu, per_iteration["ours"].get(number, (None, None))[1])
+    if record["estimated"]:
+        print("* RELION's was stopped; from the share of the iteration it had done")
     whole = {
         name: [one for one in record[name] if one["complete"] and one["iterations"][0][0] == 0]
         for name in ("relion", "ours")
@@ -147,6 +157,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--only", choices=("ours", "relion"))
     parser.add_argument("--until", type=int, help="last iteration of RELION's in this call; it goes on where it was")
+    parser.add_argument("--hand-over", type=int, metavar="N", help="RELION does one iteration after our iteration N")
     parser.add_argument("--directory", type=Path, help="keep the job here; by default it is removed")
     parser.add_argument("--record", type=Path, help="append the measurements to this JSON-lines file")
     return parser.parse_args(given)
@@ -167,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         directory = (options.directory or Path(temporary) / job.name).resolve()
-        record = run(job, directory, options.only, options.repeats, options.until)
+        record = run(options, job, directory)
     show(record)
     if options.record:
         with options.record.open("a") as stream:

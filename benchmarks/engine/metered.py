@@ -30,6 +30,7 @@ class Metered:
         iterations: per finished iteration (its number, seconds and CPU-seconds since the start).
         load_before: one-minute load average when it was started.
         complete: it ended by itself with exit code 0.
+        share_of_next: of a run that was stopped, the share it had done of the iteration after the last one here.
     """
 
     wall_seconds: float = 0.0
@@ -37,6 +38,14 @@ class Metered:
     iterations: list[tuple[int, float, float]] = field(default_factory=list)
     load_before: float = 0.0
     complete: bool = False
+    share_of_next: float = 0.0
+
+    def estimated_next(self) -> tuple[int, float] | None:
+        """Number and CPU-seconds of an iteration that was not finished, from the share of it that was."""
+        if self.complete or self.share_of_next <= 0.0 or not self.iterations:
+            return None
+        number, _, before = self.iterations[-1]
+        return number + 1, (self.cpu_seconds - before) / self.share_of_next
 
     def per_iteration(self) -> dict[int, tuple[float, float]]:
         """(Seconds, CPU-seconds) of every iteration after the first mark, by its number."""
