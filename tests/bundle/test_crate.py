@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cryorepro.bundle.empiar import deposition_problems
 from cryorepro.bundle.verify import verify_bundle
 from tests.bundle.conftest import command, export, succeed
 from tests.bundle.forge import members_of
@@ -181,3 +182,22 @@ def test_actions_carry_times_use_and_hashes(relion_bundle: Path) -> None:
     for entity in graph:
         for key in ("startTime", "endTime"):
             assert entity.get(key, "+00:00").endswith("+00:00"), entity
+
+
+def test_the_draft_for_empiar_passes_empiars_own_schema_once_a_depositor_filled_it_in(tools: Path, crate: Path) -> None:
+    draft = json.loads((crate / "deposition" / "empiar.json").read_text(encoding="utf-8"))
+
+    def findings(content: dict[str, Any]) -> list[str]:
+        command = [str(tools / "python"), str(Path(__file__).with_name("empiar_schema_check.py"))]
+        done = subprocess.run(command, input=json.dumps(content), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        problems: list[str] = json.loads(done.stdout)
+        return problems
+
+    unfilled = {text.split(":")[0] for text in findings(draft)}
+    assert unfilled <= {text.split(":")[0] for text in deposition_problems(draft)}
+    person = draft["corresponding_author"] | {"email": "ada@example.org", "country": "GB"}
+    draft |= {"corresponding_author": person, "principal_investigator": [person]}
+    draft["citation"][0]["title"] = "A paper"
+    assert findings(draft) == []
+    assert findings(draft | {"experiment_type": 99}) != []
