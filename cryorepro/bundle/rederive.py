@@ -129,12 +129,51 @@ def _bfactor(value: dict[str, Any], _stage: dict[str, Any]) -> float:
     return fit_series(points).bfactor_angstrom2
 
 
+def _rand(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """Pairs of particles, from the table of found and true classes."""
+    from cryorepro.em.class_matching import ClassMatch
+
+    table = _array(value["details"]["confusion"]).astype("int64")
+    rows, columns = table.shape
+    return ClassMatch(table, tuple(range(rows)), tuple(range(columns)), ()).adjusted_rand_index
+
+
+def _f1(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """Twice the matched positions over those picked and those true."""
+    matched, picked, true = (int(value["details"][name]) for name in ("matched", "picked", "true"))
+    return 2.0 * matched / (picked + true) if matched <= min(picked, true) else math.inf
+
+
+def _local(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """The shell of the quantile in Angstrom."""
+    details = value["details"]
+    angstrom = float(details["quantiles_angstrom"][f"{details['quantile']:g}"])
+    return float(value["box_px"] * value["pixel_size_angstrom"] / angstrom)
+
+
+def _area_ratio(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """The least over the greatest area under the curves of all directions."""
+    lowest, highest = value["details"]["areas_lowest_highest"]
+    return float(lowest) / float(highest) if highest else 0.0
+
+
+def _own_noise(value: dict[str, Any], _stage: dict[str, Any]) -> float:
+    """The weaker of both half maps' correlations with their own particles."""
+    table = value["details"]["noise_correlation"]
+    return min(float(table[0][0]), float(table[1][1]))
+
+
 _RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], float]] = {
     "class3d_resolution": _class_resolution,
     "class_occupancy": _occupancy,
     "class_accuracy": _accuracy,
     "backed_resolution": _backed,
     "particle_bfactor": _bfactor,
+    "adjusted_rand": _rand,
+    "pick_f1": _f1,
+    "local_resolution": _local,
+    "conical_fsc_ratio": _area_ratio,
+    "half_set_provenance": _own_noise,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,8 @@ def write_archive(destination: Path, members: Mapping[str, Content]) -> None:
     """Write ``members`` to ``destination``; the same members give the same bytes anywhere.
 
     Raises:
-        InputError: ``destination`` exists, a name is not allowed, or the archive would be too large.
-        OSError: it cannot be written; nothing is left behind.
+        InputError: ``destination`` exists or cannot be written, a name is not allowed, or the archive would be too
+            large; nothing is left behind.
     """
     for name in members:
         problem = name_problem(name)
@@ -38,12 +39,9 @@ def write_archive(destination: Path, members: Mapping[str, Content]) -> None:
     last = entries[-1]
     if last.offset + last.size_bytes + len(end) > LARGEST_ARCHIVE_BYTES:
         raise InputError(f"{destination}: more than 4 GB; choose fewer outputs")
+    draft = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
-        stream = destination.open("xb")
-    except FileExistsError as error:
-        raise InputError(f"{destination}: exists already") from error
-    try:
-        with stream:
+        with draft.open("wb") as stream:
             for entry in entries:
                 stream.write(local_header(entry))
                 for block in _blocks(members[entry.name]):
@@ -51,9 +49,25 @@ def write_archive(destination: Path, members: Mapping[str, Content]) -> None:
             stream.write(end)
             stream.flush()
             os.fsync(stream.fileno())
-    except BaseException:
-        destination.unlink(missing_ok=True)
+        _publish(draft, destination)
+    except FileExistsError as error:
+        raise InputError(f"{destination}: exists already") from error
+    except OSError as error:
+        raise InputError(f"{destination}: cannot be written ({error.strerror}); nothing was left behind") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _publish(draft: Path, destination: Path) -> None:
+    """Give the finished draft its name; a name that is taken is never taken over, and half an archive never has it."""
+    try:
+        os.link(draft, destination)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without hard links
+        destination.open("xb").close()
+        draft.replace(destination)
 
 
 def _measure(content: Content) -> tuple[int, int]:

@@ -66,6 +66,7 @@ class AdjustedRand:
         pairing = pair(context.artifacts["particles"], context.truth["particles"])
         match = match_classes(pairing.found.column("rlnClassNumber"), pairing.true.column("rlnClassNumber"))
         details: dict[str, Any] = {
+            "confusion": match.table.tolist(),
             "true_of_found": {str(found): true for found, true in match.pairs},
             "agreement": match.agreement,
             "largest_occupancy_difference": match.largest_occupancy_difference,
@@ -104,6 +105,9 @@ def _pick_value(matches: list[PickMatch], limit: float) -> MetricValue:
         raise InputError("there is no position, found or true")
     distances = np.concatenate([match.distances for match in matches])
     details = {
+        "matched": pairs,
+        "picked": found,
+        "true": true,
         "precision": pairs / found if found else 0.0,
         "recall": pairs / true if true else 0.0,
         "within_px": limit,

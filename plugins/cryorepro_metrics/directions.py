@@ -33,6 +33,7 @@ class ConicalFscRatio:
         worst = found.directions[int(found.areas.argmin())]
         details = {
             "half_angle_degrees": angle,
+            "areas_lowest_highest": [round(float(found.areas.min()), 6), round(float(found.areas.max()), 6)],
             "shells_lowest_median_highest": [int(np.quantile(shells, q, method="nearest")) for q in (0, 0.5, 1)],
             "worst_angstrom": shell_to_angstrom(max(1, int(shells.min())), box, pixel_size),
             "worst_direction_xyz": [round(float(value), 4) for value in worst],

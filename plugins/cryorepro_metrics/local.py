@@ -44,7 +44,7 @@ class LocalResolutionQuantile:
             box_px=box,
             pixel_size_angstrom=pixel_size,
             details={
-                "quantiles_angstrom": {f"{q:g}": float(np.quantile(angstrom, q)) for q in QUANTILES},
+                "quantiles_angstrom": {f"{q:g}": float(np.quantile(angstrom, q)) for q in sorted({*QUANTILES, level})},
                 "quantile": level,
             },
         )
