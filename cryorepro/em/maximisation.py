@@ -19,6 +19,8 @@ _SCALE_MIN_SSNR = 3.0
 _SCALE_SPREAD = 5.0
 # No direction is ruled out for good because no particle of a small set fell on it this time.
 _DIRECTION_FLOOR = 1e-3
+# Numbers in all grids below which workers cost more than they bring.
+_WORTH_FORKING = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ def reconstruct_classes(
         made = reconstruct(data, plan.box_px, plan.max_radius, tau2[number], plan.tau2_fudge, plan.padding)
         return tuple(getattr(made, name).numpy() for name in Reconstruction.__dataclass_fields__)
 
+    at_once = workers if sum(grid.numel() for grid in grids) > _WORTH_FORKING else 1
     return [
         Reconstruction(*(torch.from_numpy(values.copy()) for values in parts))
-        for parts in map_in_order(task, len(grids), workers)
+        for parts in map_in_order(task, len(grids), at_once)
     ]
 
 

@@ -17,6 +17,7 @@ from cryorepro.em.fourier import (
     grid_radius,
     grid_shells,
     grid_to_volume,
+    nearest_shell,
     trilinear_attenuation,
 )
 from cryorepro.em.projection import (
@@ -157,15 +158,26 @@ def _shell_mean(values: Tensor, box_px: int, max_radius: int, padding: int) -> T
 
     Every stored point counts once, as in RELION, so that spectra can be laid over its own.
     """
-    squared, shell = (t.to(values.device) for t in grid_shells(values.shape[-1] - 1, padding))
-    use = squared <= (padding * max_radius) ** 2
-    shell = shell[use]
-    size = box_px // 2 + 1
-    total = torch.zeros(size, dtype=torch.float64, device=values.device)
-    count = torch.zeros_like(total)
-    total.index_add_(0, shell, values[use].double())
-    count.index_add_(0, shell, torch.ones(shell.shape, dtype=torch.float64, device=values.device))
-    return total / count.clamp(min=1.0)
+    inside, shell = _inside(values.shape[-1] - 1, max_radius, padding, values.device)
+    return _mean_of_shells(values.reshape(-1)[inside], shell, box_px)
+
+
+def _inside(radius: int, max_radius: int, padding: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Flat index ``[p]`` of the points of a half grid within ``max_radius``, and the shell of each."""
+    axis, half = torch.arange(-radius, radius + 1, device=device) ** 2, torch.arange(radius + 1, device=device) ** 2
+    squared = (axis[:, None, None] + axis[None, :, None] + half).flatten()
+    limit = (padding * max_radius) ** 2
+    inside = (squared <= limit).nonzero()[:, 0]
+    # a shell depends on the squared length alone, of which there are few
+    shell_of = nearest_shell(torch.arange(limit + 1, device=device).double().sqrt() / padding)
+    return inside, shell_of[squared[inside]]
+
+
+def _mean_of_shells(values: Tensor, shell: Tensor, box_px: int) -> Tensor:
+    """Mean ``[box / 2 + 1]`` float64 of ``values [p]`` in each shell; 0 where there is none."""
+    count = torch.bincount(shell, minlength=box_px // 2 + 1)
+    total = torch.zeros(count.shape, dtype=torch.float64, device=values.device)
+    return total.index_add_(0, shell, values.double()) / count.clamp(min=1)
 
 
 def reconstruct(
@@ -181,24 +193,22 @@ def reconstruct(
     ``tau2 [box / 2 + 1]`` is the signal's spectrum in the volume's own scale; where it vanishes the map is
     damped a thousandfold, as RELION does, rather than set to zero.
     """
-    weight = data[2].double()
-    squared, shell = (t.to(data.device) for t in grid_shells(data.shape[-1] - 1, padding))
-    mean_weight = _shell_mean(weight, box_px, max_radius, padding)
+    inside, shell = _inside(data.shape[-1] - 1, max_radius, padding, data.device)
+    real, imaginary, weight = data.reshape(3, -1)[:, inside].double()
+    mean_weight = _mean_of_shells(weight, shell, box_px)
     prior = 1.0 / (padding**3 * tau2_fudge * tau2.double().clamp(min=_NO_SIGNAL)).to(data.device)
-    shell = shell.clamp(max=box_px // 2)
     has_signal = (tau2.to(data.device) > _NO_SIGNAL)[shell]
     total_prior = torch.where(has_signal, prior[shell], weight / _WEIGHT_FLOOR)
     total_prior = torch.where(shell >= _FIRST_SHELL_WITH_PRIOR, total_prior, 0.0)
     floor = (mean_weight * _WEIGHT_FLOOR).clamp(min=1e-30)[shell]
     divisor = torch.maximum(weight + total_prior, floor)
-    inside = squared <= (padding * max_radius) ** 2
-    grid = torch.complex(data[0].double() / divisor, data[1].double() / divisor) * inside
-    volume = grid_to_volume(grid.to(torch.complex64), box_px, padding) / box_px
+    grid = torch.zeros(data[0].numel(), dtype=torch.complex64, device=data.device)
+    grid[inside] = torch.complex(real / divisor, imaginary / divisor).to(torch.complex64)
+    volume = grid_to_volume(grid.reshape(data.shape[1:]), box_px, padding) / box_px
     volume = volume / trilinear_attenuation(box_px, padding, volume.dtype, volume.device)
     sigma2 = 1.0 / (padding**3 * mean_weight)
     data_vs_prior = torch.where(mean_weight > 0, tau2_fudge * tau2.to(sigma2) / sigma2, 0.0)
-    covered = (weight > prior[shell]) & has_signal
-    coverage = _shell_mean(covered.double(), box_px, max_radius, padding)
+    coverage = _mean_of_shells((weight > prior[shell]) & has_signal, shell, box_px)
     return Reconstruction(volume, sigma2, data_vs_prior, coverage)
 
 
