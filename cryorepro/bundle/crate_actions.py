@@ -11,6 +11,7 @@ from cryorepro.bundle.crate_workflow import parameter_id, step_id, tool_id
 from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.graph import Entity, Graph, reference
 from cryorepro.bundle.layout import SPEC
+from cryorepro.bundle.stage_use import stage_use
 from cryorepro.bundle.wording import accession_url, iso, planned_stages
 
 _DONE, _FAILED = "http://schema.org/CompletedActionStatus", "http://schema.org/FailedActionStatus"
@@ -86,25 +87,8 @@ def _stage_action(graph: Graph, facts: Facts, name: str, agent: Entity) -> Entit
             graph.add(f"#environment-{name}-{key}", "PropertyValue", name=key, value=text)
             for key, text in sorted(stage["environment"].items())
         ],
-        resourceUsage=_usage(graph, name, _total(stage)),
+        resourceUsage=_usage(graph, name, stage_use(stage)),
     )  # fmt: skip
-
-
-def _total(stage: dict[str, Any]) -> dict[str, Any]:
-    """Sums of the record, and what else the last attempt measured."""
-    last = stage["attempts"][-1] if stage["attempts"] else {}
-    return {**{name: last.get(name) for name in USAGE}, **_energy(stage), **stage.get("usage", {})}
-
-
-def _energy(stage: dict[str, Any]) -> dict[str, float]:
-    """Sums over attempts of what the timelines measured; nothing where one of them could not."""
-    tables = [(attempt.get("timeline") or {}).get("energy_joules") or {} for attempt in stage["attempts"]]
-    found: dict[str, float] = {}
-    for name, part in (("energy_joules", "packages"), ("gpu_energy_joules", "gpus")):
-        values = [float(table[part]) for table in tables if isinstance(table.get(part), int | float)]
-        if values and len(values) == len(tables):
-            found[name] = sum(values)
-    return found
 
 
 def _usage(graph: Graph, owner: str, values: dict[str, Any]) -> list[Entity]:

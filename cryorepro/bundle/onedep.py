@@ -12,7 +12,10 @@ from cryorepro.bundle.facts import Facts
 from cryorepro.bundle.wording import planned_stages
 
 _SOFTWARE = {
+    "class2d": ("CLASSIFICATION",),
     "class3d": ("CLASSIFICATION",),
+    "ctfrefine": ("CTF CORRECTION",),
+    "initialmodel": ("INITIAL EULER ASSIGNMENT",),
     "refine3d": ("FINAL EULER ASSIGNMENT", "RECONSTRUCTION"),
     "maskcreate": ("MASKING",),
 }
@@ -107,6 +110,9 @@ def _refinement(facts: Facts, stage: dict[str, Any]) -> dict[str, Loop]:
         "em_start_model": (
             ["id", "image_processing_id", "type", "details"],
             [[1, 1, "OTHER", f"low-pass filtered to {parameters.get('ini_high_angstrom')} A"]],
+        ),
+        "em_single_particle_entity": (
+            ["id", "image_processing_id", "point_symmetry"], [[1, 1, parameters.get("symmetry")]],
         ),
         "em_3d_reconstruction": _reconstruction(facts, stage, rows.get("particles")),
     }  # fmt: skip

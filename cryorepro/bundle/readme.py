@@ -6,7 +6,15 @@ from typing import Any
 
 from cryorepro.bundle.citation import title
 from cryorepro.bundle.facts import Facts
-from cryorepro.bundle.wording import data_words, machine_rows, planned_stages, program_name, seconds, table
+from cryorepro.bundle.wording import (
+    comparability,
+    data_words,
+    machine_rows,
+    planned_stages,
+    program_name,
+    seconds,
+    table,
+)
 from cryorepro.compare.judge import shown
 from cryorepro.compare.verdict.words import axis_word
 
@@ -32,6 +40,7 @@ def readme(facts: Facts) -> bytes:
     lines = [f"# {title(facts)}", "", *_summary(facts), "", "## Outcomes", "", *_outcomes(facts)]
     lines += ["", "## Published claims", "", *_claims(facts), "", "## What was run", "", *_stages(facts)]
     lines += ["", "## Machine", "", *table(["", ""], [list(row) for row in machine_rows(facts)])]
+    lines += ["", "## Comparability", "", *table(["", ""], [list(row) for row in comparability(facts)])]
     lines += ["", "## To check and to repeat", "", *_commands(facts), "", "## What is where", ""]
     lines += [*table(["File", "What"], [[f"`{name}`", text] for name, text in _WHAT.items()]), ""]
     lines += [*_left_out(facts), *_privacy(facts), ""]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from typing import Any
 
 from cryorepro.bundle.curves import curves_of
 from cryorepro.bundle.facts import Facts
-from cryorepro.bundle.wording import planned_stages, program_name, seconds, table
+from cryorepro.bundle.stage_use import stage_use
+from cryorepro.bundle.wording import comparability, planned_stages, program_name, seconds, size, table
 from cryorepro.compare.judge import shown
 
 Row = tuple[str, str, str]
@@ -61,8 +63,23 @@ def _processing(facts: Facts) -> list[Row]:
             ("Processing", f"{name}: symmetry", str(stage["parameters"].get("symmetry", _NOT_STATED))),
             ("Processing", f"{name}: ended", done),
             ("Processing", f"{name}: wall time", seconds(usage.get("wall_seconds") or 0)),
+            *(("Processing", f"{name}: {label}", text) for label, text in _use(stage)),
         ]
     return rows
+
+
+def _use(stage: dict[str, Any]) -> list[tuple[str, str]]:
+    """Memory and energy; what no counter of the machine could tell reads ``not measured``."""
+    use = stage_use(stage)
+    rows: list[tuple[str, str, Callable[[float], str]]] = [
+        ("peak memory", "peak_memory_bytes", size), ("peak GPU memory", "peak_gpu_memory_bytes", size),
+        ("energy of the processors", "energy_joules", _joules), ("energy of the GPUs", "gpu_energy_joules", _joules),
+    ]  # fmt: skip
+    return [(label, "not measured" if use.get(key) is None else shape(use[key])) for label, key, shape in rows]
+
+
+def _joules(value: float) -> str:
+    return f"{value / 1000:,.3g} kJ"
 
 
 def _validation(facts: Facts) -> list[Row]:
@@ -75,7 +92,7 @@ def _validation(facts: Facts) -> list[Row]:
         ("Validation", f"FSC threshold of {curve.name}", f"{curve.threshold:g} ({curve.meaning})")
         for curve in curves_of(facts.record["outcomes"])
     ]
-    return [*rows, ("Validation", "Verdict", facts.verdict)]
+    return [*rows, ("Validation", "Verdict", facts.verdict), *(("Validation", *row) for row in comparability(facts))]
 
 
 def _from_outcomes(facts: Facts, key: str) -> Any:

@@ -61,6 +61,25 @@ def machine_rows(facts: Facts) -> list[tuple[str, str]]:
     return rows
 
 
+def comparability(facts: Facts) -> list[tuple[str, str]]:
+    """What the run may be compared with, and the two axes beside the outcome."""
+    keys, given, bench = facts.record["keys"], facts.record["verdicts"], facts.record["calibration"]
+    rows = [
+        ("Performance", ", ".join(dict.fromkeys(row["axis_performance"] for row in given)) or "no verdict"),
+        ("Assurance", ", ".join(dict.fromkeys(row["axis_assurance"] for row in given)) or "no verdict"),
+    ]
+    if keys:
+        rows += [
+            ("Science key (sha256)", keys["science_sha256"]),
+            ("Performance key (sha256)", keys["performance_sha256"]),
+            ("Rules of comparison", f"version {keys['rules_version']}"),
+        ]
+    repeats = "not calibrated"
+    if bench:
+        repeats = f"to {100 * bench['spread']:.2g} % over {bench['seconds']:g} s; {100 * bench['drift']:.2g} % drift"
+    return [*rows, ("The machine repeats itself", repeats)]
+
+
 def accession_url(facts: Facts) -> str:
     """Where the archive's entry is."""
     accession = facts.dataset.accession if facts.dataset else facts.settings["dataset"]

@@ -41,6 +41,7 @@ def test_the_readme_says_what_came_out_and_how_to_check_it(members: Members, rec
     assert "relion_refine --i <data>/" in text
     for name in record["outcomes"]:
         assert f"| {name} |" in text
+    assert f"| Science key (sha256) | {record['keys']['science_sha256']} |" in text
     for verdict in record["verdicts"]:
         assert f"| {verdict['axis_outcome']} |" in text
     for name in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE):
@@ -59,7 +60,11 @@ def test_table_1_has_every_outcome_and_says_what_is_not_known(members: Members, 
     shell = record["outcomes"]["resolution"]["value"]["shell"]
     assert items["resolution"] == f"{shell} shells ({64 * 7.54 / shell:.2f} A)"
     assert items["dominant-class"] == "not measured"
-    assert items["Verdict"] == "diverged"
+    assert items["Verdict"] == "diverged" and items["Assurance"] == "self-repeat, other-system"
+    assert items["Science key (sha256)"] == record["keys"]["science_sha256"]
+    assert items["Performance key (sha256)"] == record["keys"]["performance_sha256"]
+    used = record["stages"]["class3d"]["usage"]["peak_memory_bytes"]
+    assert items["class3d: peak memory"] == f"{used / 1e6:,.1f} MB"
     assert all(row["value"] for row in rows)
     for row in rows:
         assert f"| {row['item']} | {row['value']} |" in members["table1.md"].decode()
@@ -147,6 +152,7 @@ def test_onedep_reads_back_with_gemmi(members: Members, record: dict[str, Any]) 
     shell = record["outcomes"]["resolution"]["value"]["shell"]
     assert float(reconstruction["resolution"][0]) == pytest.approx(64 * 7.54 / shell, abs=1e-3)
     assert reconstruction["num_particles"] == ["120"] and reconstruction["actual_pixel_size"] == ["7.54"]
+    assert block.get_mmcif_category("_em_single_particle_entity.")["point_symmetry"] == ["C1"]
     assert block.get_mmcif_category("_em_imaging.")["accelerating_voltage"] == ["300"]
     assert block.get_mmcif_category("_em_imaging.")["nominal_defocus_max"] == ["3800"]
     software = block.get_mmcif_category("_em_software.")
