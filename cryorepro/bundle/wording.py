@@ -77,6 +77,7 @@ def comparability(facts: Facts) -> list[tuple[str, str]]:
     repeats = "not calibrated"
     if bench:
         repeats = f"to {100 * bench['spread']:.2g} % over {bench['seconds']:g} s; {100 * bench['drift']:.2g} % drift"
+        repeats += f"; disturbed by {', '.join(bench['perturbed'])}" if bench.get("perturbed") else ""
     return [*rows, ("The machine repeats itself", repeats)]
 
 
