@@ -43,6 +43,7 @@ class CtfEstimationParameters(Record):
     highest_defocus_angstrom: float | None = Field(None, gt=0, le=200_000)
     astigmatism_angstrom: float | None = Field(None, ge=0, le=50_000)
     amplitude_contrast: Share | None = None
+    phase_shift: bool = Field(False, description="also fitted, for a phase plate")
 
 
 class PickingParameters(Record):

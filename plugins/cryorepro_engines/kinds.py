@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryorepro.em.ctf_estimation_files import inspect_ctf_estimation, read_micrograph_table
 from cryorepro.em.formats.ctfrefine_products import inspect_ctfrefine
 from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
 from cryorepro.em.formats.locres_products import inspect_locres
@@ -145,6 +146,10 @@ def _inspect_ctfrefine(request: StageRequest) -> JobReport:
     return report
 
 
+def _inspect_ctfestimation(request: StageRequest) -> JobReport:
+    return inspect_ctf_estimation(request.output_dir, read_micrograph_table(request.inputs["micrographs"]))
+
+
 def _particles(request: StageRequest) -> tuple[Path, int, int]:
     """Root of the stacks, number of particles and box of the stage's particles."""
     particles = read_particles(request.inputs["particles"], require_ctf=False)
@@ -168,6 +173,7 @@ KINDS: dict[str, Kind] = {
     "maskcreate": Kind(("map",), _inspect_maskcreate),
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
     "localres": Kind(("half1", "half2"), _inspect_localres),
+    "ctfestimation": Kind(("micrographs",), _inspect_ctfestimation),
     # which maps it needs depends on which are given
     "ctfrefine": Kind(("particles",), _inspect_ctfrefine),
 }

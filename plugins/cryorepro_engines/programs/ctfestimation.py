@@ -1,0 +1,107 @@
+"""Stage program: the CTF of every micrograph of a list, unusable ones set aside by name."""
+
+from __future__ import annotations
+
+from cryorepro.em.ctf_estimation import CtfFit, CtfSettings, estimate_ctf
+from cryorepro.em.ctf_estimation_files import (
+    MicrographGroup,
+    read_micrograph_table,
+    write_fitted,
+    write_local_defocus,
+    write_set_aside,
+)
+from cryorepro.em.ctf_estimation_search import Optics, SearchRange
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.star import Value
+from cryorepro.em.reextraction import read_micrograph
+from cryorepro.model.processing_stages import CtfEstimationParameters
+from cryorepro.model.stage import StageRequest
+from cryorepro_engines.programs._main import parameters_of, run_program
+
+
+def work(request: StageRequest) -> None:
+    """Fit every micrograph of ``inputs.micrographs``.
+
+    A micrograph that is unreadable, flat or not finite, or whose fit has a fault, is set aside and the rest goes on.
+
+    Raises:
+        InputError: the list or a parameter is malformed, or no micrograph is usable.
+    """
+    import torch
+
+    torch.set_num_threads(1 if request.deterministic else request.threads)
+    parameters = parameters_of(request, CtfEstimationParameters)
+    if request.device != "cpu":
+        raise InputError(f"stage {request.stage}: CTF estimation runs on cpu, not on {request.device}.")
+    table = read_micrograph_table(request.inputs["micrographs"])
+    settings = {group: _settings(group, parameters) for group in dict.fromkeys(table.groups)}
+    for checked in settings.values():
+        checked.pixels()
+    fits: dict[int, CtfFit] = {}
+    aside: dict[int, str] = {}
+    for row, (name, path) in enumerate(zip(table.names, table.paths, strict=True)):
+        try:
+            found = estimate_ctf(torch.from_numpy(read_micrograph(path).copy()), settings[table.groups[row]])
+        except InputError as error:
+            aside[row] = f"unreadable: {error}"
+        else:
+            if found.faults:
+                aside[row] = " ".join(found.faults)
+            else:
+                fits[row] = found
+        print(f"{name}: {aside.get(row) or _line(fits[row])}", flush=True)
+    if not fits:
+        raise InputError(f"{table.source}: none of {len(table.names)} micrographs is usable; the first: {aside[0]}")
+    write_fitted(request.output_dir, table, {row: _columns(fit, parameters.phase_shift) for row, fit in fits.items()})
+    write_set_aside(request.output_dir, table, aside)
+    planes = {row: fit.plane for row, fit in fits.items() if fit.plane is not None}
+    write_local_defocus(
+        request.output_dir,
+        [table.names[row] for row in planes],
+        [(p.centre_angstrom, p.gradient_x_angstrom_per_px, p.gradient_y_angstrom_per_px) for p in planes.values()],
+    )
+
+
+def _settings(group: MicrographGroup, p: CtfEstimationParameters) -> CtfSettings:
+    contrast = group.amplitude_contrast if p.amplitude_contrast is None else p.amplitude_contrast
+    default = SearchRange()
+    lowest, highest = p.lowest_defocus_angstrom, p.highest_defocus_angstrom
+    return CtfSettings(
+        Optics(group.voltage_kv, group.spherical_aberration_mm, contrast),
+        group.pixel_size_angstrom,
+        tile_px=p.box_px,
+        lowest_resolution_angstrom=p.lowest_resolution_angstrom or 30.0,
+        highest_resolution_angstrom=p.highest_resolution_angstrom or 5.0,
+        searched=SearchRange(
+            lowest_defocus_angstrom=default.lowest_defocus_angstrom if lowest is None else lowest,
+            highest_defocus_angstrom=default.highest_defocus_angstrom if highest is None else highest,
+            expected_astigmatism_angstrom=p.astigmatism_angstrom or None,
+            phase_shift=p.phase_shift,
+        ),
+    )
+
+
+def _columns(fit: CtfFit, phase_shift: bool) -> dict[str, Value]:
+    found = fit.defocus
+    columns: dict[str, Value] = {
+        "rlnDefocusU": found.defocus_u_angstrom,
+        "rlnDefocusV": found.defocus_v_angstrom,
+        "rlnCtfAstigmatism": found.defocus_u_angstrom - found.defocus_v_angstrom,
+        "rlnDefocusAngle": found.angle_deg,
+        "rlnCtfFigureOfMerit": found.correlation,
+        "rlnCtfMaxResolution": fit.quality.resolution_angstrom,
+    }
+    return columns | ({"rlnPhaseShift": found.phase_shift_deg} if phase_shift else {})
+
+
+def _line(fit: CtfFit) -> str:
+    found = fit.defocus
+    return (
+        f"defocus {found.defocus_u_angstrom:.0f} {found.defocus_v_angstrom:.0f} A at {found.angle_deg:.1f} degrees, "
+        f"rings to {fit.quality.resolution_angstrom:.2f} A, correlation {found.correlation:.3f}, "
+        f"anisotropy {fit.quality.anisotropy:.2f}, ice {fit.quality.ice_ring_log_power:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    run_program(work)
