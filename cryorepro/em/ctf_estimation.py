@@ -21,6 +21,7 @@ from cryorepro.em.ctf_estimation_spectrum import FourierPixels, TileSpectra, def
 from cryorepro.em.errors import InputError
 
 _OF_NYQUIST = 0.97
+_RINGS_FOLLOWED_TO_ANGSTROM = 2.0  # beyond, finely sampled detectors would only cost memory
 _LOCAL_STEP_ANGSTROM, _LOCAL_REACH_ANGSTROM = 20.0, 1500.0
 _FEWEST_TILES = 9
 
@@ -56,9 +57,8 @@ class CtfSettings:
                 f"with defocus {self.searched.lowest_defocus_angstrom:g} to "
                 f"{self.searched.highest_defocus_angstrom:g} A."
             )
-        return FourierPixels.between(
-            tile, self.pixel_size_angstrom, lowest, _OF_NYQUIST * 0.5 / self.pixel_size_angstrom
-        )
+        followed = min(1.0 / _RINGS_FOLLOWED_TO_ANGSTROM, _OF_NYQUIST * 0.5 / self.pixel_size_angstrom)
+        return FourierPixels.between(tile, self.pixel_size_angstrom, lowest, max(followed, self.fitted_to))
 
     @property
     def searched_nothing(self) -> bool:

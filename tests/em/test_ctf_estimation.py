@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cryorepro.em.ctf_estimation import CtfFit, CtfSettings, estimate_ctf
 from cryorepro.em.ctf_estimation_search import Optics, SearchRange
 from cryorepro.em.errors import InputError
+from cryorepro.em.reextraction import read_micrograph
 from tests.em.thon_rings import ABERRATION, CONTRAST, PIXEL, VOLTAGE, Floats, thon_rings
 
 OPTICS = Optics(VOLTAGE, ABERRATION, CONTRAST)
@@ -139,3 +140,10 @@ def test_real_micrographs_agree_with_an_independent_fit(real_data: Path) -> None
         assert found.quality.resolution_angstrom < 6.0, path.name
     assert unusable == ["May08_06.09.02.bin_avg.png"]
     assert seen == 9
+
+
+@pytest.mark.parametrize("pixel_size_angstrom", [1.0, 4.9], ids=["as-its-header-says", "as-binned-four-times"])
+def test_a_real_micrograph_under_an_ice_ball_is_unusable(real_data: Path, pixel_size_angstrom: float) -> None:
+    image = read_micrograph(real_data / "micrograph_bad_ice" / "Ucsf_stack_1142_DW.mrc")
+    found = estimate_ctf(torch.from_numpy(image), CtfSettings(OPTICS, pixel_size_angstrom))
+    assert "no-rings" in found.faults

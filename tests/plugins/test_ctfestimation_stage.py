@@ -92,6 +92,13 @@ def test_good_micrographs_are_fitted_and_bad_ones_set_aside_by_name(motion: Path
         assert words in note
     # the next stage finds the micrographs by the same names, and every fitted one has its plane
     assert set(read_micrographs(request.output_dir / MICROGRAPHS).paths) == set(table.text("rlnMicrographName"))
+    # RELION reads every column and keeps both by one of them
+    chosen = ["--i", MICROGRAPHS, "--o", "relion.star", "--select", "rlnCtfMaxResolution", "--maxval", "6"]
+    subprocess.run(["relion_star_handler", *chosen], cwd=request.output_dir, check=True, capture_output=True)
+    kept = read_star(request.output_dir / "relion.star")["micrographs"]
+    assert kept.text("rlnMicrographName") == table.text("rlnMicrographName")
+    assert kept.numbers("rlnDefocusU") == pytest.approx(table.numbers("rlnDefocusU"), abs=0.1)
+    assert set(kept.columns) == set(table.columns)
     planes = read_star(request.output_dir / LOCAL_DEFOCUS)["local_defocus"]
     assert planes.text("rlnMicrographName") == table.text("rlnMicrographName")
 
