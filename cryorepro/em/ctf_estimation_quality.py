@@ -75,6 +75,10 @@ def fit_resolution(log_power: Tensor, pixels: FourierPixels, optics: Optics, fit
     linear trend. The resolution is where that first falls below 0.5 for good (a whole half window).
     """
     profile, frequency = equiphase_profile(log_power, pixels, optics, fit)
+    if (
+        len(frequency) < 2 * _SMALLEST_HALF_WINDOW
+    ):  # no frequency has the mean defocus's phases: not a CTF of this range
+        return math.inf
     mean = torch.full_like(frequency, fit.mean_angstrom)
     model = torch.sin(optics.phase(frequency**2, mean, math.radians(fit.phase_shift_deg))) ** 2
     agreement = torch.stack([

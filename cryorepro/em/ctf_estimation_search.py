@@ -8,7 +8,7 @@ in its coefficients, so it is projected out of data and model alike; what is lef
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -212,8 +212,13 @@ def refine_defocus(
     turns = (torch.cos(2.0 * pixels.azimuth), torch.sin(2.0 * pixels.azimuth))
     expected, count = searched.expected_astigmatism_angstrom, float(len(data))
 
+    def values() -> Tensor:
+        at = (first + torch.where(free, moved, 0.0)) * scale
+        # a spectrum without rings leads anywhere; at a limit it stays there and is told by it
+        return torch.cat([at[:1].clamp(searched.lowest_defocus_angstrom, searched.highest_defocus_angstrom), at[1:]])
+
     def score() -> tuple[Tensor, Tensor]:
-        mean, cosine, sine, shift, envelope = (first + torch.where(free, moved, 0.0)) * scale
+        mean, cosine, sine, shift, envelope = values()
         defocus = mean + cosine * turns[0] + sine * turns[1]
         model = (
             torch.exp(-0.5 * envelope.clamp(min=0.0) * squared) * torch.sin(optics.phase(squared, defocus, shift)) ** 2
@@ -234,8 +239,10 @@ def refine_defocus(
 
     optimiser.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        values = ((first + torch.where(free, moved, 0.0)) * scale).tolist()
-        return _as_defocus(_Vector(*values), float(score()[0]))
+        found, correlation = values(), float(score()[0])
+    if not math.isfinite(correlation):  # the climb left what can be computed: nothing of this spectrum is a ring
+        return replace(start, correlation=0.0)
+    return _as_defocus(_Vector(*found.tolist()), correlation)
 
 
 def _as_vector(defocus: Defocus) -> _Vector:

@@ -97,6 +97,13 @@ def test_noise_without_rings_is_unusable() -> None:
     assert "no-rings" in fitted(noise).faults
 
 
+@pytest.mark.parametrize("true", [0.0, 2500.0, 60000.0])
+def test_a_defocus_beyond_the_range_is_not_believed(true: float) -> None:
+    found = fitted(thon_rings(np.random.default_rng(10), true, true, 0.0))
+    assert found.faults
+    assert 5000.0 <= found.defocus.mean_angstrom <= 50000.0
+
+
 def test_a_tilted_field_is_found_as_a_plane() -> None:
     rng = np.random.default_rng(9)
     low, high = (thon_rings(rng, d, d - 300.0, 20.0, size=1536, noise=0.3) for d in (18000.0, 19200.0))
