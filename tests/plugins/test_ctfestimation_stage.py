@@ -23,7 +23,7 @@ from tests.em.thon_rings import ABERRATION, CONTRAST, PIXEL, VOLTAGE, Floats, th
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 DEFOCI = {"near": (12000.0, 11600.0, 60.0), "far": (26000.0, 25200.0, 150.0)}
-BAD = {"noise": "no-rings", "zeros": "flat", "holes": "NaN"}
+BAD = {"noise": "no-rings", "zeros": "flat", "holes": "NaN", "short": "truncated"}
 
 
 def images() -> dict[str, Floats]:
@@ -31,7 +31,12 @@ def images() -> dict[str, Floats]:
     good = {name: thon_rings(rng, *true, size=1024) for name, true in DEFOCI.items()}
     holes = good["near"].copy()
     holes[5, 7] = np.nan
-    return good | {"noise": rng.standard_normal((1024, 1024)), "zeros": np.zeros((1024, 1024)), "holes": holes}
+    return good | {
+        "noise": rng.standard_normal((1024, 1024)),
+        "zeros": np.zeros((1024, 1024)),
+        "holes": holes,
+        "short": holes,
+    }
 
 
 def listed(star: Path, names: list[str], **optics: float) -> Path:
@@ -52,6 +57,8 @@ def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "sums").mkdir()
     for name, image in images().items():
         write_map(home / "sums" / f"{name}.mrc", image[None].astype(np.float32), PIXEL)
+    with (home / "sums" / "short.mrc").open("r+b") as stream:
+        stream.truncate(100_000)
     listed(home / "corrected_micrographs.star", [*DEFOCI, *BAD])
     return home
 
@@ -76,7 +83,7 @@ def test_good_micrographs_are_fitted_and_bad_ones_set_aside_by_name(motion: Path
     done = run(request)
     assert done.returncode == 0, done.stderr
     result = RelionLikeRunner().collect(request, tmp_path / "log")
-    assert result.rows == {"micrographs": 2, "set_aside": 3}
+    assert result.rows == {"micrographs": 2, "set_aside": 4}
     blocks = read_star(request.output_dir / MICROGRAPHS)
     table = blocks["micrographs"]
     assert table.text("rlnMicrographName") == [f"sums/{name}.mrc" for name in DEFOCI]
