@@ -43,8 +43,8 @@ class Provenance:
         """What is wrong, as a sentence; None when each map holds the noise of its own half and not the other's."""
         if self.signal > _OWN:
             return (
-                f"half sets cannot be told: the signal reaches shell {self.shells[1]} of the box, which leaves no noise to"
-                " tell them by"
+                f"half sets cannot be told: the signal reaches shell {self.shells[1]} of the box, which leaves no"
+                " noise to tell them by"
             )
         own = self.noise > _OWN
         figures = ", ".join(f"{value:.2f}" for value in self.noise.ravel())
