@@ -38,10 +38,15 @@ def performance_key(record: Mapping[str, Any], science_sha256: str) -> Key:
         "cache": settings.get("cache", "any"),
         "precision": {
             "relion": probes.get("relion", {}).get("precision"),
-            "torch": probes.get("pytorch", {}).get("environment"),
+            "torch": _precision_variables(probes.get("pytorch", {}).get("environment") or {}),
         },
         "container": {name: probes.get("container", {}).get(name) for name in ("kind", "image_sha256")},
     }
+
+
+def _precision_variables(environment: Mapping[str, str]) -> Key:
+    """Without the thread counts and hash seed of the caller: every stage is given its own."""
+    return {name: value for name, value in environment.items() if not name.endswith(("_NUM_THREADS", "HASHSEED"))}
 
 
 def program_of(stage: Mapping[str, Any]) -> str:

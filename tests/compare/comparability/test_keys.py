@@ -169,6 +169,18 @@ def test_seeds_and_attempts_change_no_key() -> None:
     assert keys(record()).performance_sha256 == keys(other).performance_sha256
 
 
+def test_variables_of_the_caller_count_only_where_a_stage_would_see_them() -> None:
+    def with_variables(**variables: str) -> dict[str, Any]:
+        run = record()
+        run["fingerprint"].append({"name": "pytorch", "status": "ok", "data": {"environment": variables}})
+        return run
+
+    plain = keys(with_variables())
+    assert keys(with_variables(OMP_NUM_THREADS="1", PYTHONHASHSEED="3")).performance_sha256 == plain.performance_sha256
+    other = compare_keys(plain, keys(with_variables(NVIDIA_TF32_OVERRIDE="0")))
+    assert other.performance == "not-comparable"
+
+
 def test_a_run_that_failed_early_differs_in_nothing_it_never_had() -> None:
     other = record()
     other.update(outcomes={}, status="failed")
