@@ -8,7 +8,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.engine.estep_check import ALLOCATOR
+from cryorepro_relion.command import ALLOCATOR
+
 from benchmarks.engine.metered import Metered, run_metered
 from cryorepro.em.formats.maps import write_map
 from tests.em.simulated import SimulatedSet, simulated_set, write_set

@@ -23,6 +23,7 @@ from typing import SupportsFloat
 
 import numpy as np
 import torch
+from cryorepro_relion.command import ALLOCATOR
 
 from cryorepro.em.formats.maps import write_map
 from cryorepro.em.formats.particles import Particles, read_particles
@@ -32,10 +33,6 @@ from tests.em.simulated import SimulatedSet, simulated_set, write_set
 
 DIAMETER_ANGSTROM = 360.0
 LOW_PASS_ANGSTROM = 30.0
-# RELION's allocation pattern costs it 1.4 times the wall time on glibc without these; results are the same.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "268435456",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,7 @@ def _timed(command: list[str], directory: Path) -> tuple[float, float]:
     """(CPU seconds, wall seconds) of a command; its output is shown if it fails."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(
-        command, cwd=directory, env=os.environ | ALLOCATOR, capture_output=True, text=True, check=False
+        command, cwd=directory, env={**os.environ, **ALLOCATOR}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout[-1500:]} {done.stderr[-1500:]}")

@@ -24,8 +24,8 @@ from statistics import median
 
 import numpy as np
 import torch
+from cryorepro_relion.command import ALLOCATOR
 
-from benchmarks.engine.estep_check import ALLOCATOR
 from benchmarks.engine.metered import Metered, run_metered
 from cryorepro.em.formats.maps import read_map, write_map
 from cryorepro.em.formats.particles import read_particles
@@ -108,7 +108,7 @@ def run_program(name: str, job: Job, directory: Path) -> Metered:
     where.mkdir(exist_ok=True)
     before, command = _left_over(where, name, job, directory)
     marks = {i: where / f"run_it{i:03d}_data.star" for i in range(_MOST_ITERATIONS + 1)}
-    environment = {"OMP_NUM_THREADS": "1"} | (ALLOCATOR if name == "relion" else {})
+    environment = {"OMP_NUM_THREADS": "1", **(ALLOCATOR if name == "relion" else {})}
     spent = run_metered(command, directory, marks, environment, where / "log.txt")
     if not spent.complete:
         last = max(spent.iterations, default=(before["iteration"], 0.0, 0.0))

@@ -34,6 +34,7 @@ from cryorepro.em.formats.relion_write import (
 )
 from cryorepro.em.formats.star import write_star
 from cryorepro.em.maximisation import resolved_shell
+from cryorepro.em.posed_particles import with_found_poses
 
 _OWN_FILES = re.compile(r"^run_it\d{3}_")
 _TENSORS = (
@@ -120,22 +121,8 @@ class Class2DFiles:
         return arrays | {name: np.array(getattr(state, name)) for name in _NUMBERS}
 
     def _particles(self, state: Class2DState) -> Particles:
-        poses = state.poses
-        origin = poses.origin_px.numpy() * self.pixel_size_angstrom
-        # the iteration before the first knows no classes yet: RELION writes 0, which no reader takes for a class
         first = 0 if state.iteration == 0 else 1
-        return self.particles.with_columns(
-            rlnAngleRot=poses.euler_deg[:, 0].numpy(),
-            rlnAngleTilt=poses.euler_deg[:, 1].numpy(),
-            rlnAnglePsi=poses.euler_deg[:, 2].numpy(),
-            rlnOriginXAngst=origin[:, 0],
-            rlnOriginYAngst=origin[:, 1],
-            rlnClassNumber=poses.class_index.numpy() + first,
-            rlnNormCorrection=poses.norm.numpy(),
-            rlnLogLikeliContribution=poses.log_likelihood.numpy(),
-            rlnMaxValueProbDistribution=poses.max_probability.numpy(),
-            rlnNrOfSignificantSamples=poses.significant.numpy(),
-        )
+        return with_found_poses(self.particles, state.poses, self.pixel_size_angstrom, first)
 
     def _model(self, state: Class2DState) -> ModelTables:
         started = state.iteration > 0

@@ -34,6 +34,7 @@ from cryorepro.em.formats.relion_write import (
 from cryorepro.em.formats.star import write_star
 from cryorepro.em.healpix import pixel_angles_deg
 from cryorepro.em.maximisation import resolved_shell
+from cryorepro.em.posed_particles import with_found_poses
 from cryorepro.em.sampling import asymmetric_unit
 from cryorepro.em.symmetry import symmetry_matrices
 
@@ -125,22 +126,8 @@ class Class3DFiles:
         return arrays | {name: np.array(getattr(state, name)) for name in _NUMBERS}
 
     def _particles(self, state: Class3DState) -> Particles:
-        poses, pixel = state.poses, self.pixel_size_angstrom
-        euler, origin = poses.euler_deg.numpy(), poses.origin_px.numpy() * pixel
-        # the iteration before the first knows no classes yet: RELION writes 0, which no reader takes for a class
         first = 0 if state.iteration == 0 else 1
-        return self.particles.with_columns(
-            rlnAngleRot=euler[:, 0],
-            rlnAngleTilt=euler[:, 1],
-            rlnAnglePsi=euler[:, 2],
-            rlnOriginXAngst=origin[:, 0],
-            rlnOriginYAngst=origin[:, 1],
-            rlnClassNumber=poses.class_index.numpy() + first,
-            rlnNormCorrection=poses.norm.numpy(),
-            rlnLogLikeliContribution=poses.log_likelihood.numpy(),
-            rlnMaxValueProbDistribution=poses.max_probability.numpy(),
-            rlnNrOfSignificantSamples=poses.significant.numpy(),
-        )
+        return with_found_poses(self.particles, state.poses, self.pixel_size_angstrom, first)
 
     def _model(self, state: Class3DState) -> ModelTables:
         started = state.iteration > 0

@@ -35,8 +35,8 @@ from cryorepro.em.formats.relion_write import (
 from cryorepro.em.formats.star import write_star
 from cryorepro.em.fsc import shell_to_angstrom
 from cryorepro.em.healpix import pixel_angles_deg
-from cryorepro.em.imageset import Poses
 from cryorepro.em.local_search import STEPS_PER_SIGMA
+from cryorepro.em.posed_particles import with_found_poses
 from cryorepro.em.refine3d import Final, Refinement
 from cryorepro.em.refine_schedule import Accuracy, Changes, Schedule
 from cryorepro.em.refine_state import HalfState
@@ -164,9 +164,8 @@ class Refine3DFiles:
         return json.dumps({"seed": self.seed} | dict(self.job), sort_keys=True)
 
     def _particles(self, state: Refinement) -> Particles:
-        return self.particles.with_columns(
-            **_pose_columns(state.poses, self.pixel_size_angstrom), rlnRandomSubset=state.half_of
-        )
+        found = with_found_poses(self.particles, state.poses, self.pixel_size_angstrom)
+        return found.with_columns(rlnRandomSubset=state.half_of)
 
     def _model(self, state: Refinement, model: HalfState, map_name: str, half: int | None) -> ModelTables:
         started = state.iteration > 0
@@ -285,22 +284,6 @@ class Refine3DFiles:
 def _measured(value: float) -> float:
     """RELION writes 999 for what it has not measured yet."""
     return value if math.isfinite(value) else 999.0
-
-
-def _pose_columns(poses: Poses, pixel_size_angstrom: float) -> dict[str, NDArray[Any]]:
-    euler, origin = poses.euler_deg.numpy(), poses.origin_px.numpy() * pixel_size_angstrom
-    return {
-        "rlnAngleRot": euler[:, 0],
-        "rlnAngleTilt": euler[:, 1],
-        "rlnAnglePsi": euler[:, 2],
-        "rlnOriginXAngst": origin[:, 0],
-        "rlnOriginYAngst": origin[:, 1],
-        "rlnClassNumber": poses.class_index.numpy() + 1,
-        "rlnNormCorrection": poses.norm.numpy(),
-        "rlnLogLikeliContribution": poses.log_likelihood.numpy(),
-        "rlnMaxValueProbDistribution": poses.max_probability.numpy(),
-        "rlnNrOfSignificantSamples": poses.significant.numpy(),
-    }
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
