@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from cryorepro.model.base import Record
 from cryorepro.model.class2d_stages import Class2DParameters, ClassSelectionParameters, ReextractionParameters
+from cryorepro.model.curation_stage import CurationParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
 
@@ -137,6 +138,7 @@ class PolishParameters(Record):
 PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "motioncorrection": MotionCorrectionParameters,
     "ctfestimation": CtfEstimationParameters,
+    "curation": CurationParameters,
     "picking": PickingParameters,
     "pickselection": PickSelectionParameters,
     "extraction": ExtractionParameters,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryorepro.em.ctf_estimation_files import inspect_ctf_estimation, read_micrograph_table
+from cryorepro.em.curation import inspect_curation
 from cryorepro.em.formats.ctfrefine_products import inspect_ctfrefine
 from cryorepro.em.formats.initial_model_products import FINAL_MAP, inspect_initial_model
 from cryorepro.em.formats.locres_products import inspect_locres
@@ -150,6 +151,10 @@ def _inspect_ctfestimation(request: StageRequest) -> JobReport:
     return inspect_ctf_estimation(request.output_dir, read_micrograph_table(request.inputs["micrographs"]))
 
 
+def _inspect_curation(request: StageRequest) -> JobReport:
+    return inspect_curation(request.output_dir, read_micrograph_table(request.inputs["micrographs"]))
+
+
 def _particles(request: StageRequest) -> tuple[Path, int, int]:
     """Root of the stacks, number of particles and box of the stage's particles."""
     particles = read_particles(request.inputs["particles"], require_ctf=False)
@@ -174,6 +179,7 @@ KINDS: dict[str, Kind] = {
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
     "localres": Kind(("half1", "half2"), _inspect_localres),
     "ctfestimation": Kind(("micrographs",), _inspect_ctfestimation),
+    "curation": Kind(("micrographs",), _inspect_curation),
     # which maps it needs depends on which are given
     "ctfrefine": Kind(("particles",), _inspect_ctfrefine),
 }

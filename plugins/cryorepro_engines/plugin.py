@@ -21,6 +21,7 @@ STAGES = (
     "localres",
     "ctfrefine",
     "ctfestimation",
+    "curation",
 )
 
 
