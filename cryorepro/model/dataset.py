@@ -117,7 +117,7 @@ class PreparedData(Record):
 
     files: dict[str, Path]
     rows: dict[str, int] = Field(default_factory=dict)
-    box_px: int
+    box_px: int | None = Field(None, description="of the particles; None where the data are movies or micrographs")
     pixel_size_angstrom: float
     voltage_kv: float
     errata: list[AppliedErratum] = Field(default_factory=list)

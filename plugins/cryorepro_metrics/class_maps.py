@@ -12,6 +12,7 @@ from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
 from cryorepro_metrics.assignments import pair
 from cryorepro_metrics.frames import fit_frames
+from cryorepro_metrics.half_maps import map_scale
 
 THRESHOLD = 0.5
 
@@ -27,6 +28,7 @@ class MapTruthFsc:
         """
         pairing = pair(context.artifacts["particles"], context.truth["particles"])
         frames = fit_frames(pairing).frames
+        box, pixel = map_scale(context)
         shells: dict[str, int] = {}
         curves: dict[str, list[float]] = {}
         for found, true in sorted(pairing.true_of_found.items()):
@@ -38,7 +40,7 @@ class MapTruthFsc:
             frame = frames[found]
             # V_found(v) = V_true(G v + u): the true map, turned by G^T and moved by -G^T u.
             turned = frame.rotation.T
-            shift_px = -turned @ frame.shift_angstrom / context.data.pixel_size_angstrom
+            shift_px = -turned @ frame.shift_angstrom / pixel
             moved = transform_map(second.astype(np.float64), turned, shift_px)
             curve = fsc_curve(first.astype(np.float64), moved)
             shells[role] = crossing(curve, THRESHOLD).shell
@@ -48,7 +50,7 @@ class MapTruthFsc:
             value=round(mean, 3),
             unit="shells",
             shell=round(mean),
-            box_px=context.data.box_px,
-            pixel_size_angstrom=context.data.pixel_size_angstrom,
+            box_px=box,
+            pixel_size_angstrom=pixel,
             details={"shells": shells, "curves": curves},
         )

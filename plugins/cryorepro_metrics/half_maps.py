@@ -8,6 +8,7 @@ import numpy as np
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
+from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.star import StarBlock, read_star
 from cryorepro.em.fsc import Curve, crossing, fsc_curve, shell_to_angstrom
 from cryorepro.em.postprocess import mask_fraction
@@ -17,6 +18,7 @@ from cryorepro_metrics.context import both_halves
 
 GOLD_STANDARD = 0.143
 _SAME_MASK = 0.005
+_MAP_ROLES = ("map", "masked", "half1", "class001")
 
 
 class HalfMapFsc:
@@ -59,7 +61,7 @@ class PostprocessResolution:
             raise InputError(f"{path}: tables data_general and data_fsc are needed")
         angstrom = float(blocks["general"].numbers("rlnFinalResolution")[0])
         curve = blocks["fsc"].numbers("rlnFourierShellCorrelationCorrected")
-        box, pixel_size = context.data.box_px, context.data.pixel_size_angstrom
+        box, pixel_size = map_scale(context)
         if len(curve) != box // 2 + 1 or not math.isfinite(angstrom) or angstrom <= 0:
             raise InputError(f"{path}: {len(curve)} shells and {angstrom:g} A do not fit a box of {box} px")
         found = crossing(curve, GOLD_STANDARD)
@@ -92,6 +94,22 @@ def read_artifact(context: MetricContext, role: str) -> tuple[np.ndarray, float]
     if role not in context.artifacts:
         raise InputError(f"the stage wrote no {role}")
     return read_map(context.artifacts[role])
+
+
+def map_scale(context: MetricContext) -> tuple[int, float]:
+    """Box in pixels and pixel size in Angstrom of the stage's maps, by the header of the first; else the data's.
+
+    Raises:
+        InputError: the stage wrote no map, and the data are movies or micrographs.
+    """
+    for role in _MAP_ROLES:
+        if role in context.artifacts:
+            header = read_mrc_header(context.artifacts[role])
+            # a header holds single precision
+            return header.shape[2], round(header.voxel_size_angstrom[2], 5)
+    if context.data.box_px is None:
+        raise InputError("the stage wrote no map")
+    return context.data.box_px, context.data.pixel_size_angstrom
 
 
 def shell_value(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cryorepro.em.errors import InputError
 from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
+from cryorepro_metrics.half_maps import map_scale
 
 
 class Class3DResolution:
@@ -19,7 +20,7 @@ class Class3DResolution:
         angstrom = context.numbers.get("current_resolution_angstrom")
         if not angstrom or angstrom <= 0:
             raise InputError("the stage reported no current resolution")
-        box, pixel = context.data.box_px, context.data.pixel_size_angstrom
+        box, pixel = map_scale(context)
         exact = box * pixel / angstrom
         shell = round(exact)
         if abs(exact - shell) > 0.02 * max(1, shell) or not 1 <= shell <= box // 2:
