@@ -16,7 +16,7 @@ import numpy as np
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import make_block, write_star
 from cryorepro.em.movies.movie import Movie, Pixels
-from cryorepro.em.movies.opening import open_movie
+from cryorepro.em.movies.opening import NotAMovie, open_movie
 
 Key = TypeVar("Key", bound=Hashable)
 SET_ASIDE = "set_aside.star"
@@ -89,7 +89,7 @@ def check_movies(
                 else:
                     aside[index] = fault
         except InputError as error:
-            aside[index] = SetAside("unreadable", str(error))
+            aside[index] = unreadable(error)
     if not found:
         reasons = "; ".join(each.reason.removesuffix(".") for each in list(aside.values())[:3])
         raise InputError(f"None of {len(paths)} movies can be used: {reasons}.")
@@ -137,6 +137,11 @@ def _content_fault(movie: Movie) -> SetAside | None:
         if np.any(movie.read_frame(index)):
             return SetAside("empty_frame", f"{movie.path}: frame 1 is zero everywhere.")
     return SetAside("all_zero", f"{movie.path}: every frame is zero everywhere.")
+
+
+def unreadable(error: InputError) -> SetAside:
+    """What a file that could not be read is set aside for."""
+    return SetAside("not_a_movie" if isinstance(error, NotAMovie) else "unreadable", str(error))
 
 
 def frames_fault(path: Path, frames: Pixels) -> SetAside | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.mrc import HEADER_BYTES, MrcHeader, parse_mrc_header
+from cryorepro.em.formats.mrc import HEADER_BYTES, MAX_SECTIONS, MrcHeader, parse_mrc_header
 from cryorepro.em.movies.movie import Movie, Pixels, check_claim
 
 PACKED_MODE = 101
@@ -52,6 +52,16 @@ class MrcMovie(Movie):
         del self._map
 
 
+def looks_like_mrc(raw: bytes) -> bool:
+    """Whether the first bytes of a file can be an MRC header, of whatever mode."""
+    if len(raw) < HEADER_BYTES:
+        return False
+    return any(
+        min(sizes) > 0 and max(sizes) <= MAX_SECTIONS and 0 <= mode <= PACKED_MODE
+        for *sizes, mode in (struct.unpack(f"{order}4i", raw[:16]) for order in "<>")
+    )
+
+
 def _read_header(path: Path) -> tuple[MrcHeader, int]:
     """The header of the stored elements, and the number of columns they unpack to."""
     try:
@@ -67,7 +77,7 @@ def _read_header(path: Path) -> tuple[MrcHeader, int]:
         return header, header.shape[2]
     columns, rows, frames, _ = struct.unpack(f"{order}4i", raw[:16])
     check_claim(path, frames, (rows, columns))
-    # The same header with its rows as bytes: mode 6 would do, mode 0 is of the right size.
+    # The same header with rows of bytes, so that the house's check of the file's size is of the right size.
     as_bytes = struct.pack(f"{order}4i", -(-columns // 2), rows, frames, 0) + raw[16:]
     header = parse_mrc_header(path, as_bytes, size)
     return replace(header, dtype=np.dtype(np.uint8)), columns

@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.formats.mrc import HEADER_BYTES
 from cryorepro.em.movies.eer_movie import SUPER_RESOLUTIONS, EerMovie
 from cryorepro.em.movies.movie import Movie
-from cryorepro.em.movies.mrc_movie import MrcMovie
+from cryorepro.em.movies.mrc_movie import MrcMovie, looks_like_mrc
 from cryorepro.em.movies.tiff_movie import TiffMovie
 from cryorepro.em.movies.tiff_pages import EER_COMPRESSIONS, open_pages
 
 TIFF_MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class NotAMovie(InputError):
+    """The file is of no kind that movies come in: a stray text file, say."""
 
 
 def open_movie(path: Path | str, *, eer_fractions: int | None = None, eer_super_resolution: int = 1) -> Movie:
@@ -23,6 +28,7 @@ def open_movie(path: Path | str, *, eer_fractions: int | None = None, eer_super_
         eer_super_resolution: For EER, pixels per detector pixel along each side: 1, 2 or 4.
 
     Raises:
+        NotAMovie: the file is neither TIFF, EER nor MRC.
         InputError: the file is missing, empty, of another kind, truncated, lacks a frame, or claims a size that
             it cannot have.
     """
@@ -30,6 +36,8 @@ def open_movie(path: Path | str, *, eer_fractions: int | None = None, eer_super_
     if eer_super_resolution not in SUPER_RESOLUTIONS:
         raise InputError(f"{path}: EER super-resolution {eer_super_resolution} is not one of 1, 2 and 4.")
     if not _is_tiff(path):
+        if not looks_like_mrc(first_bytes(path, HEADER_BYTES)):
+            raise NotAMovie(f"{path}: neither a TIFF, an EER nor an MRC file.")
         return MrcMovie(path)
     file, pages = open_pages(path)
     try:
