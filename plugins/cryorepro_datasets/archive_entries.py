@@ -1,4 +1,4 @@
-"""Archive entries that are declared whole and fetched, but not yet prepared for a run. Imports no numerics."""
+"""Archive entries that are declared whole and fetched; those of movies are prepared. Imports no numerics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SUMMARIES = {
 
 
 class ArchiveEntry:
-    """The implementation of one such entry: refuses each tier with what is missing."""
+    """The implementation of one such entry; a tier that cannot be prepared is refused with what is missing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,15 +37,20 @@ class ArchiveEntry:
         return load_entry(self.name)
 
     def prepare(self, request: DataRequest) -> PreparedData:
-        """Refuse.
+        """List and link the movies of a local copy.
 
         Raises:
-            InputError: always; the sentence names the tier and what this version lacks.
+            InputError: there is none, it is not what the entry declares, or this version lacks something for the
+                tier; the sentence says what.
         """
         tier = self.info.tier(request.tier)
         if tier is None:
             offered = ", ".join(f"'{tier.tier}'" for tier in self.info.tiers)
             raise InputError(f"{self.name}: tier '{request.tier}' does not exist yet; declared are {offered}")
+        if tier.missing is None and request.tier != "twin":
+            from cryorepro_datasets.movie_deposit import prepare_movies
+
+            return prepare_movies(self.info, request)
         raise InputError(
             f"{self.name}: tier '{request.tier}' cannot be prepared for a run yet; missing: {tier.missing}"
         )
