@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.movies.gatan import MAGICS, read_gatan
 from cryorepro.em.movies.movie import Pixels
 from cryorepro.em.movies.opening import first_bytes, open_movie
 
@@ -15,8 +16,8 @@ def read_picture(path: Path, what: str) -> Pixels:
     Raises:
         InputError: not such a file, damaged, or of more than one picture; ``what`` names its purpose.
     """
-    if first_bytes(path, 4) in (b"\0\0\0\3", b"\0\0\0\4"):
-        raise InputError(f"{path}: a Gatan file cannot be read yet.")
+    if first_bytes(path, 4) in MAGICS:
+        return read_gatan(path, what)
     with open_movie(path) as movie:
         if movie.frames != 1:
             raise InputError(f"{path}: a {what} is one picture, but the file holds {movie.frames}.")
