@@ -15,6 +15,7 @@ from cryorepro.cli.bundle import export_command, import_command, verify_command
 from cryorepro.cli.calibrate import calibrate_command
 from cryorepro.cli.cite import cite_command
 from cryorepro.cli.claims import claims_app
+from cryorepro.cli.convert import convert_command
 from cryorepro.cli.data import data_app
 from cryorepro.cli.database import db_app
 from cryorepro.cli.explain import explain_diff_command
@@ -54,6 +55,7 @@ app.command("power")(power_command)
 app.command("export")(export_command)
 app.command("verify")(verify_command)
 app.command("import")(import_command)
+app.command("convert")(convert_command)
 app.command("validate")(validate_command)
 app.command("schema")(schema_command)
 app.add_typer(fingerprint_app, name="fingerprint")
