@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cryorepro.model.base import Record
 from cryorepro.model.class2d_stages import Class2DParameters, ClassSelectionParameters, ReextractionParameters
 from cryorepro.model.curation_stage import CurationParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
+from cryorepro.model.picking_stages import ExtractionParameters, PickingParameters, PickInspectionParameters
 from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
 
 BoxPx = Annotated[int, Field(ge=8, le=4096)]
@@ -45,48 +46,6 @@ class CtfEstimationParameters(Record):
     astigmatism_angstrom: float | None = Field(None, ge=0, le=50_000)
     amplitude_contrast: Share | None = None
     phase_shift: bool = Field(False, description="also fitted, for a phase plate")
-
-
-class PickingParameters(Record):
-    """Particles in micrographs; ``micrographs`` limits the work to the first so many."""
-
-    method: Literal["blob", "template", "log", "network"] | None = None
-    smallest_diameter_angstrom: Angstrom | None = None
-    largest_diameter_angstrom: Angstrom | None = None
-    circular: bool | None = None
-    elliptical: bool | None = None
-    micrographs: int | None = Field(None, ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> PickingParameters:
-        small, large = self.smallest_diameter_angstrom, self.largest_diameter_angstrom
-        if small is not None and large is not None and small > large:
-            raise ValueError(f"smallest_diameter_angstrom ({small:g}) exceeds largest_diameter_angstrom ({large:g})")
-        return self
-
-
-class PickSelectionParameters(Record):
-    """Which picks are kept, by normalised cross-correlation and local power (the program's own scale)."""
-
-    lowest_ncc: Share | None = None
-    lowest_power: float | None = None
-    highest_power: float | None = None
-    published_as_interactive: bool = False
-
-
-class ExtractionParameters(Record):
-    """Particles cut out of micrographs, and their box after cropping in Fourier space."""
-
-    box_px: BoxPx | None = None
-    rescaled_box_px: BoxPx | None = None
-    background_radius_px: float | None = Field(None, gt=0, le=2048)
-    duplicates_within_angstrom: Angstrom | None = None
-
-    @model_validator(mode="after")
-    def _no_enlargement(self) -> ExtractionParameters:
-        if self.box_px is not None and self.rescaled_box_px is not None and self.rescaled_box_px > self.box_px:
-            raise ValueError(f"rescaled_box_px ({self.rescaled_box_px}) exceeds box_px ({self.box_px})")
-        return self
 
 
 class Class3DLocalParameters(Class3DParameters):
@@ -140,7 +99,7 @@ PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "ctfestimation": CtfEstimationParameters,
     "curation": CurationParameters,
     "picking": PickingParameters,
-    "pickselection": PickSelectionParameters,
+    "pickinspection": PickInspectionParameters,
     "extraction": ExtractionParameters,
     "class2d": Class2DParameters,
     "classselection": ClassSelectionParameters,
