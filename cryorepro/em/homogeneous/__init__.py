@@ -1,0 +1,1 @@
+"""Gold-standard refinement by branch and bound, with uniform or cross-validated local regularisation."""

@@ -1,0 +1,61 @@
+"""The levels of a branch-and-bound search: how finely each looks, and how far out in Fourier space.
+
+Level 0 is an exhaustive grid at low resolution.  Every later level halves the angular and the shift step and looks as
+far out as steps of that size can follow: the idea of Punjani, Rubinstein, Fleet & Brubaker, Nature Methods 14 (2017)
+290, doi:10.1038/nmeth.4169.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+# A pose wrong by half a step in the worst direction moves the particle's rim by this much phase at most (radians).
+_PHASE_WITHIN_LEVEL = 2.4
+_PHASE_AT_THE_END = 0.5
+_LEAST_SHELL = 5
+_MOST_LEVELS = 8
+# Candidates that go on from each level when the bound excludes fewer; the last number serves all later levels.
+KEPT = (32, 16, 8, 4, 2)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: steps of its grid, Fourier radius compared, and most candidates that go on to the next."""
+
+    step_deg: float
+    shift_step_px: float
+    radius: int
+    keep: int
+
+
+def make_levels(
+    box_px: int,
+    diameter_px: float,
+    align_shell: int,
+    healpix_order: int,
+    shift_step_px: float,
+    kept: tuple[int, ...] = KEPT,
+    kept_at_the_end: int = 1,
+) -> tuple[Level, ...]:
+    """Levels from a grid of ``healpix_order`` down to steps too small to matter at ``align_shell``.
+
+    Args:
+        box_px: box size.
+        diameter_px: of the particle.
+        align_shell: last shell that is compared at all.
+        healpix_order: of level 0, whose step is ``60 / 2**order`` degrees.
+        shift_step_px: of level 0.
+        kept: most candidates of each level, and ``kept_at_the_end`` of the last.
+    """
+    levels: list[Level] = []
+    for number in range(_MOST_LEVELS):
+        step_deg = 60.0 / 2.0 ** (healpix_order + number)
+        # phase at shell k of the rim, moved by half a step
+        per_shell = 2.0 * math.pi / box_px * diameter_px / 2.0 * math.radians(step_deg) / 2.0
+        radius = min(align_shell, max(_LEAST_SHELL, round(_PHASE_WITHIN_LEVEL / per_shell)))
+        levels.append(Level(step_deg, shift_step_px / 2.0**number, radius, kept[min(number, len(kept) - 1)]))
+        if radius == align_shell and per_shell * align_shell <= _PHASE_AT_THE_END:
+            break
+    levels[-1] = replace(levels[-1], keep=kept_at_the_end)
+    return tuple(levels)
