@@ -15,6 +15,7 @@ EXECUTABLES = (
     "relion_mask_create",
     "relion_postprocess",
     "relion_ctf_refine",
+    "relion_preprocess",
     "mpirun",
 )
 
@@ -37,6 +38,7 @@ def cryorepro_runners() -> Iterable[Runner]:
                 "postprocess",
                 "localres",
                 "ctfrefine",
+                "extraction",
             ),
         )
     ]

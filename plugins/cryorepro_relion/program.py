@@ -15,7 +15,8 @@ REFINE_MPI = "relion_refine_mpi"
 MASK_CREATE = "relion_mask_create"
 POSTPROCESS = "relion_postprocess"
 CTF_REFINE = "relion_ctf_refine"
-PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS, CTF_REFINE)
+PREPROCESS = "relion_preprocess"
+PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS, CTF_REFINE, PREPROCESS)
 _TIMEOUT_S = 60
 
 

@@ -19,6 +19,7 @@ from cryorepro_relion import (
     class2d,
     class3d,
     ctfrefine,
+    extraction,
     initialmodel,
     inputs,
     localres,
@@ -37,6 +38,7 @@ STAGES: Mapping[str, ModuleType] = {
     "postprocess": postprocess,
     "localres": localres,
     "ctfrefine": ctfrefine,
+    "extraction": extraction,
 }
 REFINEMENTS = ("class2d", "class3d", "refine3d", "initialmodel")
 MAX_WARNINGS, MAX_NOTE_CHARACTERS = 8, 300

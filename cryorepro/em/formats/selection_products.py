@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
@@ -38,7 +39,13 @@ def inspect_selection(directory: Path, particles: Particles) -> JobReport:
 
 
 def inspect_reextraction(directory: Path, *, most_rows: int, box_px: int | None) -> JobReport:
-    """Check that the table and its stack fit each other, hold finite pixels, and no more rows than went in.
+    """Check a re-extraction, whose images are one stack. Raises IncompleteJob as `inspect_extracted` does."""
+    report = inspect_extracted(directory, most_rows=most_rows, box_px=box_px)
+    return replace(report, outputs=report.outputs | {"stack": Path(EXTRACTED_STACK)})
+
+
+def inspect_extracted(directory: Path, *, most_rows: int, box_px: int | None) -> JobReport:
+    """Check that the table and its stacks fit each other, hold finite pixels, and no more rows than went in.
 
     Raises:
         IncompleteJob: they do not.
@@ -53,9 +60,9 @@ def inspect_reextraction(directory: Path, *, most_rows: int, box_px: int | None)
     if len(table) > most_rows:
         raise IncompleteJob(f"{EXTRACTED}: {len(table)} particles, but only {most_rows} went in")
     if box_px is not None and stack.box_px != box_px:
-        raise IncompleteJob(f"{EXTRACTED_STACK}: a box of {stack.box_px} pixels, not {box_px}")
+        raise IncompleteJob(f"{EXTRACTED}: a box of {stack.box_px} pixels, not {box_px}")
     return JobReport(
-        outputs={"particles": Path(EXTRACTED), "stack": Path(EXTRACTED_STACK)},
+        outputs={"particles": Path(EXTRACTED)},
         rows={"particles": len(table)},
         numbers={"box_px": float(stack.box_px), "pixel_size_angstrom": table.optics[0].pixel_size_angstrom},
     )
