@@ -56,14 +56,14 @@ class PickingParameters(Record):
 class PickInspectionParameters(Record):
     """Which picks are kept, by normalised cross-correlation and local power (the program's own scale).
 
-    ``automatic`` finds its limits in all picks together: ``two-component`` (two normal distributions of the
-    coefficients, and powers that are no outliers among those kept) or ``otsu``. It goes with a limit, not against it.
+    ``automatic`` finds its limits in all picks together: ``valley`` (least density between the heaps of true and false
+    coefficients) or ``otsu``; powers that are outliers among those kept go too. A limit given beside it stands.
     """
 
     lowest_ncc: Coefficient | None = None
     lowest_power: float | None = None
     highest_power: float | None = None
-    automatic: Literal["two-component", "otsu"] | None = None
+    automatic: Literal["valley", "otsu"] | None = None
     published_as_interactive: bool = False
 
     @property

@@ -21,6 +21,11 @@ from cryorepro.model.class2d_stages import Class2DParameters, ReextractionParame
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
+from cryorepro_engines.kind_picking import (
+    inspect_extraction_stage,
+    inspect_picking_stage,
+    inspect_pickinspection_stage,
+)
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,9 @@ KINDS: dict[str, Kind] = {
     "localres": Kind(("half1", "half2"), _inspect_localres),
     "ctfestimation": Kind(("micrographs",), _inspect_ctfestimation),
     "curation": Kind(("micrographs",), _inspect_curation),
+    "picking": Kind(("micrographs",), inspect_picking_stage),
+    "pickinspection": Kind(("coordinates",), inspect_pickinspection_stage),
+    "extraction": Kind(("micrographs", "coordinates"), inspect_extraction_stage),
     # which maps it needs depends on which are given
     "ctfrefine": Kind(("particles",), _inspect_ctfrefine),
 }

@@ -22,6 +22,9 @@ STAGES = (
     "ctfrefine",
     "ctfestimation",
     "curation",
+    "picking",
+    "pickinspection",
+    "extraction",
 )
 
 

@@ -57,7 +57,7 @@ def standardised(feature: Floats, step: float) -> Floats:
 
 def _plane(feature: Floats) -> Floats:
     """A plane through the usual pixels: least squares, outliers given less and less weight."""
-    y, x = np.indices(feature.shape, dtype=np.float64)
+    y, x = np.asarray(np.indices(feature.shape), dtype=np.float64)
     some = (slice(None, None, 4), slice(None, None, 4))
     wanted = feature[some].ravel()
     design = np.stack([np.ones_like(wanted), x[some].ravel(), y[some].ravel()], axis=1)

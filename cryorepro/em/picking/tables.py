@@ -17,6 +17,7 @@ AUTOPICK, FOLDER, SUFFIX = "autopick.star", "micrographs", "_autopick.star"
 LIST_BLOCK = "coordinate_files"
 _LIST_LABELS = ("rlnMicrographName", "rlnMicrographCoordinates")
 _PARENTS_TRIED = 4
+_UNKNOWN = -999.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def write_list(directory: Path, names: Sequence[str], files: Sequence[str], extr
 
 
 def coordinate_block(picks: Picks) -> StarBlock:
-    """The table of one micrograph's picks, nameless as RELION writes it."""
+    """The table of one micrograph's picks, nameless as RELION writes it; what is not known is RELION's -999."""
     columns = {
         "rlnCoordinateX": picks.at_px[:, 0],
         "rlnCoordinateY": picks.at_px[:, 1],
@@ -84,7 +85,7 @@ def coordinate_block(picks: Picks) -> StarBlock:
         "cryoreproLocalPower": picks.power,
         "cryoreproPickDiameter": picks.diameter_angstrom,
     }
-    return make_block("", columns)
+    return make_block("", {label: np.nan_to_num(values, nan=_UNKNOWN) for label, values in columns.items()})
 
 
 def read_picks(star: Path) -> PickTable:
@@ -113,13 +114,22 @@ def read_coordinates(path: Path) -> Picks:
     blocks = [block for block in read_star(path).values() if "rlnCoordinateX" in block.columns]
     if not blocks:
         raise InputError(f"{path}: column rlnCoordinateX is missing; this is no table of picks.")
-    block = blocks[0]
+    return picks_of(blocks[0], path)
+
+
+def picks_of(block: StarBlock, path: Path) -> Picks:
+    """The picks of a table with coordinates, whatever else it holds.
+
+    Raises:
+        InputError: a coordinate is missing or not finite.
+    """
     at = np.stack([block.numbers("rlnCoordinateX"), block.numbers("rlnCoordinateY")], axis=1)
     if not np.isfinite(at).all():
         raise InputError(f"{path}: rlnCoordinateX or rlnCoordinateY is not a finite number.")
 
     def column(label: str) -> NDArray[np.float64]:
-        return block.numbers(label) if label in block.columns else np.full(len(at), np.nan)
+        values = block.numbers(label) if label in block.columns else np.full(len(at), np.nan)
+        return np.where(values == _UNKNOWN, np.nan, values)
 
     classes = block.integers("rlnClassNumber") if "rlnClassNumber" in block.columns else np.zeros(len(at), np.int64)
     return Picks(
