@@ -1,0 +1,1 @@
+"""Motion correction of movies: whole frames, patches, exposure weighting and the sums."""

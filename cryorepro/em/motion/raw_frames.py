@@ -1,0 +1,120 @@
+"""Frames of one movie as they are stored, held in memory or read again, with bad pixels taken from good neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.movies.correction import good_neighbours
+
+Pixels = NDArray[Any]
+_PRIME_PIXEL, _PRIME_FRAME = 7919, 104_729
+_CANDIDATES = 8
+
+
+class FrameSource(Protocol):
+    """What frames are read from: a ``cryorepro.em.movies.movie.Movie`` or anything like it."""
+
+    frames: int
+    shape: tuple[int, int]
+    nbytes: int
+
+    def read_frame(self, index: int) -> Pixels:
+        """Frame ``index`` as ``[rows, columns]``."""
+        ...
+
+
+class ArrayFrames:
+    """Frames ``[frames, rows, columns]`` that are already in memory."""
+
+    def __init__(self, frames: Pixels) -> None:
+        self._frames = frames
+        self.frames = len(frames)
+        self.shape: tuple[int, int] = (frames.shape[1], frames.shape[2])
+        self.nbytes = frames.nbytes
+
+    def read_frame(self, index: int) -> Pixels:
+        """Frame ``index``."""
+        return np.asarray(self._frames[index])
+
+
+class RawFrames:
+    """The frames of a movie in groups that fit in memory; a single group is read once and kept."""
+
+    def __init__(self, source: FrameSource, memory_bytes: int) -> None:
+        self._source = source
+        self.frames, self.shape = source.frames, source.shape
+        per_frame = max(1, source.nbytes // source.frames)
+        self._group = max(1, min(source.frames, memory_bytes // per_frame))
+        self._kept: list[Tensor] | None = None
+        self._bad: NDArray[np.intp] | None = None
+        self._near: NDArray[np.intp] = np.empty((0, _CANDIDATES), dtype=np.intp)
+
+    def groups(self) -> Iterator[tuple[int, list[Tensor]]]:
+        """Yield the number of each group's first frame and its frames.
+
+        Raises:
+            InputError: a frame cannot be read, is zero everywhere, or has NaN.
+        """
+        if self._kept is not None:
+            yield 0, self._kept
+            return
+        for first in range(0, self.frames, self._group):
+            group = [self._read(number) for number in range(first, min(first + self._group, self.frames))]
+            if self._group == self.frames:
+                self._kept = group
+            yield first, group
+
+    def total(self) -> NDArray[np.float32]:
+        """The sum ``[rows, columns]`` of all frames as stored, before any pixel is replaced.
+
+        Raises:
+            InputError: as for ``groups``.
+        """
+        total = np.zeros(self.shape, dtype=np.float32)
+        for _, group in self.groups():
+            for frame in group:
+                np.add(total, frame.numpy(), out=total)  # torch is six times slower at sums of mixed types
+        if not np.isfinite(total.sum(dtype=np.float64)):
+            raise InputError("The frames have NaN or infinite pixels.")
+        return total
+
+    def replace(self, bad: NDArray[np.bool_], gain: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """From now on give bad pixels the count of a good neighbour, another one in each frame.
+
+        Returns:
+            ``gain`` with the bad pixels' values replaced by the mean of their neighbours'.
+        """
+        where = np.flatnonzero(bad)
+        if not len(where):
+            return gain
+        self._bad, self._near = where, good_neighbours(bad, where, np.random.default_rng(0))
+        for number, frame in enumerate(self._kept or []):
+            self._settle(frame, number)
+        if gain is not None:
+            gain = gain.copy()
+            gain.ravel()[where] = gain.ravel()[self._near].mean(axis=1)
+        return gain
+
+    def _read(self, number: int) -> Tensor:
+        pixels = np.ascontiguousarray(self._source.read_frame(number))
+        if not pixels.flags.writeable:
+            pixels = pixels.copy()
+        frame = torch.from_numpy(pixels)
+        if not bool(frame.any()):
+            raise InputError(f"Frame {number + 1} is zero everywhere.")
+        self._settle(frame, number)
+        return frame
+
+    def _settle(self, frame: Tensor, number: int) -> None:
+        if self._bad is None:
+            return
+        choice = (np.arange(len(self._bad)) * _PRIME_PIXEL + number * _PRIME_FRAME) % _CANDIDATES
+        flat = frame.numpy().reshape(-1)
+        flat[self._bad] = flat[self._near[np.arange(len(self._bad)), choice]]
