@@ -27,6 +27,7 @@ from cryorepro.em.particle_ctf import ctf_parameters
 from cryorepro.em.streams import random_stream
 from cryorepro.model.base import Record
 from cryorepro.model.dataset import DataRequest, PreparedData
+from cryorepro_datasets.apoferritin_micrographs import prepare_micrographs
 from cryorepro_datasets.empiar_10146 import (
     BOX_PX,
     DIAMETER_ANGSTROM,
@@ -53,12 +54,16 @@ class SubsetParameters(Record):
     particles: int | None = Field(None, ge=30, le=ROWS, description="a seeded selection; all without it")
     model: Path | None = Field(None, description="the atomic model, where it is not beside the particles")
     reference_low_pass_angstrom: float = Field(20.0, ge=6.0, le=200.0)
+    micrographs: bool = Field(False, description="micrographs and people's labels instead of particles")
 
 
 def prepare_subset(request: DataRequest) -> PreparedData:
     """Write particles, reference and mask; see :class:`~cryorepro_datasets.empiar_10146.Empiar10146`."""
     parameters = _parameters(request.parameters)
     assert request.local_path is not None
+    if parameters.micrographs:
+        model_path = parameters.model or _find_model(request.local_path)
+        return prepare_micrographs(request, model_path, parameters.reference_low_pass_angstrom)
     particles, images = _read(request.local_path)
     if parameters.particles is not None:
         chosen = np.sort(random_stream(request.seed, "subset").choice(len(particles), parameters.particles, False))

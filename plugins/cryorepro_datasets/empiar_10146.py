@@ -11,6 +11,8 @@ from cryorepro.plugins.types import Dataset
 
 ROWS, BOX_PX, PIXEL_SIZE_ANGSTROM, VOLTAGE_KV = 2387, 64, 3.0, 300.0
 STAR_NAME = "particles_64px_3.0A.star"
+MICROGRAPHS_FOLDER, LABELS_NAME = "micrographs_avg", "human_labels.csv"
+MICROGRAPH_PIXEL_SIZE_ANGSTROM = 1.5
 MODEL_NAME = "4v1w.cif"
 MODEL_URL = "https://files.rcsb.org/download/4V1W.cif"
 SYMMETRY = "O"
@@ -76,7 +78,8 @@ class Empiar10146:
     def prepare(self, request: DataRequest) -> PreparedData:
         """Write particles, a reference and a mask below the directory asked for.
 
-        The subset's come from the local copy, which is checked, and the model; the twin's are simulated.
+        The subset's come from the local copy, which is checked, and the model; the twin's are simulated. With the
+        parameter ``micrographs`` the subset is the local micrographs with people's labels instead of particles.
 
         Raises:
             InputError: The tier cannot be had, or the local copy is missing or is not what was declared.

@@ -24,6 +24,8 @@ _FROM_RESULTS: tuple[_Row, ...] = (
     ("conical_fsc_ratio", "Least over greatest FSC area in cones (cFAR)", "directions:ConicalFscRatio", "ratio"),
     ("orientation_sampling", "How evenly views fill Fourier space", "directions:OrientationSampling", "fraction"),
     ("particle_bfactor", "B-factor over subsets of the particles", "series:ParticleBFactor", "angstrom2"),
+    ("label_recall", "Fraction of people's labels that were picked", "labels:LabelRecall", "fraction"),
+    ("label_precision", "Fraction of picks that people labelled too", "labels:LabelPrecision", "fraction"),
     ("local_resolution", "Quantile of the local resolution", "local:LocalResolutionQuantile", "shells"),
 )
 _AGAINST_TRUTH: tuple[_Row, ...] = (
