@@ -10,6 +10,7 @@ import math
 import mmap
 import multiprocessing
 import multiprocessing.connection
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.parallel import WorkerError, die_with_parent
 
 DEFAULT_MEMORY_BYTES = 4 * 1024**3
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def decode_ahead(
 ) -> Iterator[DecodedMovie]:
     """Yield every movie of ``paths``, in that order, decoded ahead by ``workers`` processes.
 
-    What is wrong with one movie (unreadable, zeros, NaN, too large) sets it aside and stops nothing.
+    What is wrong with one movie (unreadable, zeros, NaN, too large, bytes that crash a decoder) sets it aside and
+    stops nothing.
 
     Args:
         paths: The files.
@@ -80,7 +83,7 @@ def decode_ahead(
         eer_super_resolution: As for ``open_movie``.
 
     Raises:
-        WorkerError: a worker died (killed, out of memory).
+        WorkerError: a worker was killed, or ran out of memory.
     """
     opener = partial(open_movie, eer_fractions=eer_fractions, eer_super_resolution=eer_super_resolution)
     slots = max(0, workers) + 1
@@ -125,31 +128,33 @@ class _Pool:
 
     def __init__(self, memory: mmap.mmap, slot_bytes: int, workers: int, paths: Sequence[Path], opener: _Open) -> None:
         self._memory, self._slot_bytes, self._paths = memory, slot_bytes, paths
-        self._connections: list[Connection] = []
-        self._processes: list[ForkProcess] = []
-        context = multiprocessing.get_context("fork")
+        self._opener = opener
+        self._processes: dict[Connection, ForkProcess] = {}
         for _ in range(min(workers, len(paths))):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, memory, slot_bytes, list(paths), opener), daemon=True
-            )
-            process.start()
-            theirs.close()
-            self._connections.append(ours)
-            self._processes.append(process)
+            self._add_worker()
+
+    def _add_worker(self) -> Connection:
+        # Forked, not spawned: the block is inherited. Workers run no torch, whose threads a fork would not survive.
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, self._memory, self._slot_bytes, self._paths, self._opener)
+        process = context.Process(target=_serve, args=arguments, daemon=True)
+        process.start()
+        theirs.close()
+        self._processes[ours] = process
+        return ours
 
     def close(self) -> None:
         """End the workers. The block is freed with the last array that looks at it."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.terminate()
-        for process in self._processes:
+        for connection, process in self._processes.items():
             process.join()
-        for connection in self._connections:
             connection.close()
 
     def decode(self, slots: int) -> Iterator[DecodedMovie]:
         """All movies in order; a slot is free again when the movie after its own is asked for."""
-        idle, free = list(self._connections), list(range(slots))
+        idle, free = list(self._processes), list(range(slots))
         busy: dict[Connection, tuple[int, int]] = {}
         done: dict[int, tuple[int, _Answer]] = {}
         ahead = iter(range(len(self._paths)))
@@ -181,11 +186,22 @@ class _Pool:
             assert isinstance(connection, Connection)
             index, slot = busy.pop(connection)
             try:
-                answer = connection.recv()
-            except (EOFError, ConnectionError) as error:
-                raise WorkerError(f"{self._paths[index]}: the process that decoded it died.") from error
-            done[index] = (slot, answer)
-            idle.append(connection)
+                done[index] = (slot, connection.recv())
+                idle.append(connection)
+            except (EOFError, ConnectionError):
+                done[index] = (slot, self._crashed(index, connection))
+                idle.append(self._add_worker())
+
+    def _crashed(self, index: int, connection: Connection) -> SetAside:
+        """The movie whose bytes ended a decoder; WorkerError where it was not the decoder's fault."""
+        process = self._processes.pop(connection)
+        process.join()
+        connection.close()
+        code = process.exitcode or 0
+        if -code not in _CRASHES:
+            raise WorkerError(f"{self._paths[index]}: the process that decoded it was killed (exit code {code}).")
+        reason = f"{self._paths[index]}: its bytes crash the decoder ({signal.Signals(-code).name}); it is damaged."
+        return SetAside("unreadable", reason)
 
     def _decoded(self, index: int, slot: int, answer: _Answer) -> DecodedMovie:
         if isinstance(answer, SetAside):

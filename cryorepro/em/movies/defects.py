@@ -69,16 +69,20 @@ def find_hot_pixels(
 ) -> Mask:
     """Pixels whose sum over all frames is far above what the picture and its noise explain.
 
+    Counts of mean m exceed m + z^2/6 + sqrt((z^2/6)^2 + z^2 m) no more often than a normal variable exceeds z
+    deviations (Bernstein's inequality); m is the median, and the variance is a robust one where that is larger.
+
     Args:
         frames: ``[frames, rows, columns]``, or their sum ``[rows, columns]``.
         gain: Multiplies the sum first, where it is given.
-        deviations: How many robust standard deviations above the median a hot pixel is.
+        deviations: z, in standard deviations.
     """
     total = frames.sum(axis=0, dtype=np.float32) if frames.ndim == 3 else frames.astype(np.float32)
     if gain is not None:
         total *= gain
     sample = total.ravel()[:: max(1, total.size // _SAMPLE_PIXELS)]
     middle = float(np.median(sample))
-    # Counts vary by their root at least; a picture of few grey values can have a median deviation of 0.
-    spread = max(float(np.median(np.abs(sample - middle))) * _MAD_TO_DEVIATION, max(middle, 1.0) ** 0.5)
-    return np.asarray(total > middle + deviations * spread)
+    spread = float(np.median(np.abs(sample - middle))) * _MAD_TO_DEVIATION
+    tail = deviations**2 / 6.0
+    margin = tail + (tail**2 + deviations**2 * max(middle, spread**2)) ** 0.5
+    return np.asarray(total > middle + margin)

@@ -55,6 +55,8 @@ class EerMovie(Movie):
         self.detector_frames = len(self._pages)
         self._bounds = fraction_bounds(path, self.detector_frames, fractions)
         rows, columns = first.shape
+        if super_resolution == 2 and (rows % 2 or columns % 2):
+            raise InputError(f"{path}: a detector of {rows} x {columns} pixels, odd sides, cannot be read at factor 2.")
         most = int(np.diff(self._bounds).max())
         super().__init__(
             path,
@@ -116,9 +118,14 @@ def _check_count(path: Path, first: TiffPage, found: int) -> None:
 
 def _code_bits(path: Path, page: TiffPage) -> tuple[int, int, int]:
     """Bits of the run length and of the place inside a pixel along x and y."""
-    if page.compression != 65002:
-        return (8 if page.compression == 65000 else 7), 2, 2
+    if page.compression == 65000:
+        raise InputError(
+            f"{path}: EER with 8-bit runs (TIFF compression 65000, of prototype cameras) is not supported: "
+            "imagecodecs and RELION decode its long runs differently."
+        )
+    if page.compression == 65001:
+        return 7, 2, 2
     bits = int(page.tags.valueof(65007, 7)), int(page.tags.valueof(65008, 2)), int(page.tags.valueof(65009, 2))
-    if not (4 <= bits[0] <= 12 and bits[1] in (1, 2) and bits[2] in (1, 2) and sum(bits) <= 16 and sum(bits) > 8):
+    if not (5 <= bits[0] <= 12 and bits[1:] == (2, 2)):
         raise InputError(f"{path}: EER codes of {bits[0]} + {bits[1]} + {bits[2]} bits are not supported.")
     return bits

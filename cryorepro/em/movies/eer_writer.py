@@ -1,9 +1,9 @@
 """Write electron events as an EER file that tifffile, imagecodecs and RELION read.
 
-Coding: Guo et al., IUCrJ 7 (2020) 860, doi:10.1107/S205225252000929X, in the variant with 7-bit runs (TIFF
-compression 65001): for each event the number of empty pixels since the last one, in bits of which all ones means
-"127, and go on", then the place inside the pixel, 2 bits along x and 2 along y whose upper bit is stored inverted
-(measured on imagecodecs' decoder).
+Coding: Guo et al., IUCrJ 7 (2020) 860, doi:10.1107/S205225252000929X: for each event the number of empty pixels since
+the last one, in 7 bits of which all ones means "127, and go on" (TIFF compression 65001; 65002 for other widths), then
+the place inside the pixel, 2 bits along x and 2 along y whose upper bit is stored inverted (measured on imagecodecs'
+and RELION's decoders).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from cryorepro.em.movies.bigtiff import LONG, SHORT, UNDEFINED, Picture, write_p
 from cryorepro.em.movies.movie import check_claim
 
 SUB_PIXELS = 4  # places inside a detector pixel along each side
-RUN_BITS = {65000: 8, 65001: 7}
+_RUN_BITS, _RUN_BITS_WRITTEN = 7, range(5, 13)
 _PLACE_BITS = 4
 _INVERTED = 0b1010  # the upper bits of both places
 Events = NDArray[np.int64]
 
 
 def write_movie_eer(
-    path: Path, events: Sequence[Events] | Iterable[Events], shape: tuple[int, int], *, compression: int = 65001
+    path: Path, events: Sequence[Events] | Iterable[Events], shape: tuple[int, int], *, run_bits: int = _RUN_BITS
 ) -> None:
     """Write one detector frame for each array of ``events``.
 
@@ -36,29 +36,31 @@ def write_movie_eer(
         events: For each detector frame ``[events, 2]``: (row, column) on the grid of 4 x 4 places per pixel, so from
             0 to 4 x ``shape``. A detector counts at most one event per pixel in a frame.
         shape: (rows, columns) of the detector.
-        compression: 65001 for 7-bit runs, 65000 for 8-bit runs.
+        run_bits: Bits of a run, 5 to 12; RELION reads 7 alone, and frames of 4096 x 4096 pixels alone.
 
     Raises:
         InputError: no frame, an event outside the detector, or two in one pixel of a frame.
     """
     check_claim(path, 1, shape)
     listed = list(events)
-    if compression not in RUN_BITS:
-        raise InputError(f"{path}: EER compression {compression} is not written (65000 and 65001 are).")
+    if run_bits not in _RUN_BITS_WRITTEN:
+        raise InputError(f"{path}: EER runs of {run_bits} bits are not written (5 to 12 are).")
     if not listed:
         raise InputError(f"{path}: a movie needs at least one detector frame.")
     with atomic_writer(path) as stream:
-        write_pictures(stream, _pictures(path, listed, shape, compression))
+        write_pictures(stream, _pictures(path, listed, shape, run_bits))
 
 
-def _pictures(path: Path, events: list[Events], shape: tuple[int, int], compression: int) -> Iterator[Picture]:
+def _pictures(path: Path, events: list[Events], shape: tuple[int, int], run_bits: int) -> Iterator[Picture]:
     metadata = f'<metadata><item name="numberOfFrames">{len(events)}</item></metadata>'.encode()
+    tags: list[tuple[int, int, int | bytes]] = [
+        (256, LONG, shape[1]), (257, LONG, shape[0]), (262, SHORT, 1), (278, LONG, shape[0]),
+        (259, SHORT, 65001 if run_bits == _RUN_BITS else 65002),
+    ]  # fmt: skip
+    if run_bits != _RUN_BITS:
+        tags += [(65007, SHORT, run_bits), (65008, SHORT, _PLACE_BITS // 2), (65009, SHORT, _PLACE_BITS // 2)]
     for number, frame in enumerate(events):
-        strip = encode_events(path, number, frame, shape, RUN_BITS[compression])
-        tags: list[tuple[int, int, int | bytes]] = [
-            (256, LONG, shape[1]), (257, LONG, shape[0]), (259, SHORT, compression), (262, SHORT, 1),
-            (278, LONG, shape[0]),
-        ]  # fmt: skip
+        strip = encode_events(path, number, frame, shape, run_bits)
         yield Picture(strip, [*tags, (65001, UNDEFINED, metadata)] if number == 0 else tags)
 
 

@@ -1,7 +1,8 @@
 """What every movie file is to the rest of the program: counted frames of one shape, read one by one.
 
-Rows are in the order they are stored in, in every format: row 0 is the first row of the file. RELION turns
-TIFF and EER frames upside down when it reads them (``docs/movies.md`` says what that does to gain references).
+Rows are in the order they are stored in, in every format: row 0 is the first row of the file. RELION turns TIFF
+pictures upside down when it reads them, and leaves MRC and EER as they are (``docs/movies.md`` says what that does to
+gain references).
 """
 
 from __future__ import annotations

@@ -1,9 +1,15 @@
-"""TIFF movies: one picture per frame, uncompressed, LZW, deflate or zstd; 8, 16 or 32-bit integers and floats."""
+"""TIFF movies: one picture per frame, uncompressed, LZW, deflate or zstd; 8, 16 or 32-bit integers and floats.
+
+tifffile parses and libtiff (in imagecodecs) decodes: twice as fast as tifffile's own way on LZW, and an error where
+tifffile's decoder of LZW ends the process on damaged bytes.
+"""
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
@@ -26,7 +32,7 @@ class TiffMovie(Movie):
         Raises:
             InputError: pictures differ in shape or type, are not grey, are compressed in another way, or truncated.
         """
-        self._file, self._pages = file, pages
+        self._file = file
         first = pages[0]
         size = path.stat().st_size
         for number, page in enumerate(pages, start=1):
@@ -39,13 +45,16 @@ class TiffMovie(Movie):
                 )
         rows, columns = first.shape
         super().__init__(path, len(pages), (rows, columns), np.dtype(first.dtype))
+        with path.open("rb") as stream:
+            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def _read_into(self, index: int, out: Pixels) -> None:
         with explained(self.path, f"frame {index + 1} cannot be decoded; the file may be damaged"):
-            out[...] = self._pages[index].asarray(maxworkers=1)
+            imagecodecs.tiff_decode(self._bytes, index=index, out=out)
 
     def close(self) -> None:
         """Close the file."""
+        self._bytes.close()
         self._file.close()
 
 
