@@ -11,7 +11,7 @@ import mmap
 import multiprocessing
 import multiprocessing.connection
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -69,7 +69,7 @@ def decode_ahead(
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     eer_fractions: int | None = None,
     eer_super_resolution: int = 1,
-) -> Iterator[DecodedMovie]:
+) -> Generator[DecodedMovie, None, None]:
     """Yield every movie of ``paths``, in that order, decoded ahead by ``workers`` processes.
 
     What is wrong with one movie (unreadable, zeros, NaN, too large, bytes that crash a decoder) sets it aside and

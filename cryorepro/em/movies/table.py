@@ -71,10 +71,12 @@ def read_movie_table(star: Path | str) -> MovieTable:
 def _check_names(star: Path, names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(Path(name).stem, name)
-        if other is not name:
-            problem = "a movie twice" if other == name else f"{other} and {name}, whose micrographs share a name"
+        stem = Path(name).stem
+        if stem in seen:
+            same = seen[stem] == name
+            problem = "a movie twice" if same else f"{seen[stem]} and {name}, whose micrographs share a name"
             raise InputError(f"{star}: rlnMicrographMovieName lists {problem}.")
+        seen[stem] = name
 
 
 def _groups(optics: StarBlock) -> dict[int, MovieGroup]:
