@@ -14,7 +14,7 @@ SUMMARIES = {
     "empiar-10028-chain": "Class3D, Refine3D and PostProcess of the Plasmodium 80S ribosome",
     "empiar-10028-class2d": "RELION Class2D of the Plasmodium 80S ribosome",
     "empiar-10146": "Refinement of real apoferritin particles against the model",
-    "empiar-10146-micrographs": "Real micrographs of apoferritin: CTF, picking, extraction, refinement against the model",
+    "empiar-10146-micrographs": "Real micrographs of apoferritin: CTF, picks, extraction, map against the model",
     "empiar-10288": "CryoSPARC's AWS guide: CB1-G protein complex, movies to map",
     "empiar-10025": "Extensive Validation: T20S proteasome, movies to map",
     "empiar-10305": "Extensive Validation: helical sample, movies to 2D classes",
