@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from cryorepro.em.class3d_state import Class3DSettings, Class3DState
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation, make_team
+from cryorepro.em.expectation_plan import planned
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import fourier_radius, multiply_fourier
@@ -42,18 +44,28 @@ _LEAST_SHELL = 5
 _COARSE_KEEPSAFE = 1.2
 _PLAUSIBLE_SCALE = 2.0
 
-Made = TypeVar("Made")
-
 
 @dataclass(frozen=True)
 class Class3DJob:
-    """One classification: its data, settings, seed, workers and solvent mask ``[n, n, n]`` (None: a sphere)."""
+    """One classification.
+
+    Attributes:
+        images, settings, seed: what is classified and how.
+        workers: processes of one thread each that the CPU's work is spread over, for each of ``ranks``.
+        solvent_mask: ``[n, n, n]``; None: a sphere.
+        device: where expectation and reconstruction run; the state between iterations is on the CPU.
+        exact: sums in quanta: the same bits for any number of workers and ranks, and any size of chunks.
+        ranks: the processes that share the particles.
+    """
 
     images: ImageSet
     settings: Class3DSettings
     seed: int
     workers: int = 1
     solvent_mask: Tensor | None = None
+    device: torch.device = CPU
+    exact: bool = False
+    ranks: Ranks = ALONE
 
     @property
     def mask_radius_px(self) -> float:
@@ -72,7 +84,7 @@ class Class3DJob:
 
 def classify(job: Class3DJob, state: Class3DState) -> Iterator[Class3DState]:
     """Yield the state after every remaining iteration; ``state`` is the start or any saved iteration."""
-    with make_team(job.images, job.workers) as team:
+    with make_team(job.images, job.workers, job.device) as team:
         while state.iteration < job.settings.iterations:
             state = iterate(job, state, team)
             yield state
@@ -85,7 +97,7 @@ def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DSta
     volumes = torch.stack([_lowpassed(job, v) for v in references]).float()
     if volumes.shape[0] == 1:
         volumes = volumes.expand(classes, -1, -1, -1)
-    mask = soft_circle(images.box_px, job.mask_radius_px)
+    mask = soft_circle(images.box_px, job.mask_radius_px).to(job.device)
     shells = images.box_px // 2 + 1
     directions = _sampling(job, 0.0).pixels.shape[0]
     empty = torch.zeros(classes, shells, dtype=torch.float64)
@@ -93,7 +105,7 @@ def start_state(job: Class3DJob, references: Tensor, poses: Poses) -> Class3DSta
         iteration=0,
         volumes=volumes,
         poses=poses,
-        sigma2=initial_noise(images, poses, mask, job.workers),
+        sigma2=initial_noise(images, poses, mask, job.workers, ranks=job.ranks),
         direction_prior=torch.full((classes, directions), 1.0 / (classes * directions), dtype=torch.float64),
         tau2=empty,
         reference_sigma2=empty,
@@ -121,10 +133,10 @@ def iterate(job: Class3DJob, state: Class3DState, team: Team | None = None) -> C
     draw = job.uniform(f"perturbation/{number}")
     perturbation = next_perturbation(state.perturbation, settings.perturbation, draw)
     radius = image_radius(job, state)
-    projectors = tuple(_for_each(state.volumes, lambda volume: Projector(volume, radius, settings.padding)))
+    projectors = _projectors(job, state.volumes, radius)
     tau2 = _spectra(job, projectors, radius)
     model = _estep_model(job, state, projectors, _sampling(job, perturbation), radius, number)
-    sums = expectation(job.images, state.poses, model, job.workers, team=team)
+    sums = expectation(job.images, state.poses, model, job.workers, team=team, ranks=job.ranks)
     if by_correlation:
         tau2 = _prior_of_first_reference(job, tau2, sums, state.resolution_shell)
     made = _reconstruct(job, sums, tau2, radius)
@@ -173,20 +185,20 @@ def _estep_model(
 ) -> EstepModel:
     settings, images = job.settings, job.images
     preparation = Preparation(
-        plane=half_plane(images.box_px, radius),
-        mask=soft_circle(images.box_px, job.mask_radius_px),
-        sigma2=state.sigma2,
+        plane=half_plane(images.box_px, radius).to(job.device),
+        mask=soft_circle(images.box_px, job.mask_radius_px).to(job.device),
+        sigma2=state.sigma2.to(job.device),
         correct_ctf=settings.ctf,
         average_norm=state.average_norm,
         fill_seed=None if settings.zero_mask else job.seed,
     )
     coarse = radius if settings.oversampling == 0 else coarse_shell(job, sampling, radius)
-    return EstepModel(
+    model = EstepModel(
         projectors=projectors,
         sampling=sampling,
         preparation=preparation,
         coarse_shell=coarse,
-        log_prior=torch.log(state.direction_prior),
+        log_prior=torch.log(state.direction_prior).to(job.device),
         offset_sigma_px=state.offset_sigma_angstrom / images.pixel_size_angstrom,
         scale=state.scale,
         score_with_ctf=settings.ctf and (settings.ctf_corrected_ref or number > 1),
@@ -195,6 +207,7 @@ def _estep_model(
         only_class=_seed_classes(job, state, number),
         reduced_precision=settings.reduced_precision,
     )
+    return replace(model, plan=planned(model, images, job.workers, job.ranks.local_size, job.exact))
 
 
 def _seed_classes(job: Class3DJob, state: Class3DState, number: int) -> Tensor | None:
@@ -223,7 +236,7 @@ def _is_seeding_by_correlation(job: Class3DJob, number: int) -> bool:
 def _reconstruct(job: Class3DJob, sums: Expectation, tau2: Tensor, radius: int) -> list[Reconstruction]:
     settings = job.settings
     plan = ReconstructionPlan(job.images.box_px, radius, settings.tau2_fudge, settings.padding, _symmetry(settings))
-    return reconstruct_classes(sums.grids, tau2, plan, job.workers)
+    return reconstruct_classes(sums.grids, tau2, plan, job.workers, job.ranks)
 
 
 def _updated(job: Class3DJob, state: Class3DState, sums: Expectation, made: list[Reconstruction]) -> Class3DState:
@@ -265,8 +278,7 @@ def _with_expected_resolution(job: Class3DJob, state: Class3DState) -> Class3DSt
     """Fill in what the references promise: their spectra, and the shell to start from."""
     images, settings = job.images, job.settings
     radius = images.box_px // 2 - 1
-    projectors = _for_each(state.volumes, lambda volume: Projector(volume, radius, settings.padding))
-    tau2 = _spectra(job, projectors, radius)
+    tau2 = _spectra(job, _projectors(job, state.volumes, radius), radius)
     per_class = len(images) / settings.number_of_classes
     # a shell of radius s gets one coefficient in 2 s from a slice
     shells = 2.0 * torch.arange(tau2.shape[1], dtype=torch.float64).clamp(min=1.0)
@@ -277,18 +289,22 @@ def _with_expected_resolution(job: Class3DJob, state: Class3DState) -> Class3DSt
     return replace(state, tau2=tau2, data_vs_prior=data_vs_prior, resolution_shell=min(shell, radius))
 
 
-def _for_each(volumes: Tensor, make: Callable[[Tensor], Made]) -> list[Made]:
-    """What ``make`` makes of every volume, once for all if they are the same, as they are at first."""
-    first = make(volumes[0])
+def _projectors(job: Class3DJob, volumes: Tensor, radius: int) -> tuple[Projector, ...]:
+    """One for every volume, the same for all if the volumes are, as they are at first."""
+
+    def made(volume: Tensor) -> Projector:
+        return Projector(volume.to(job.device), radius, job.settings.padding)
+
+    first = made(volumes[0])
     if all(torch.equal(volume, volumes[0]) for volume in volumes[1:]):
-        return [first] * volumes.shape[0]
-    return [first, *(make(volume) for volume in volumes[1:])]
+        return (first,) * int(volumes.shape[0])
+    return (first, *(made(volume) for volume in volumes[1:]))
 
 
 def _spectra(job: Class3DJob, projectors: Sequence[Projector], radius: int) -> Tensor:
     """tau2 ``[k, n / 2 + 1]`` of references."""
     box, padding = job.images.box_px, job.settings.padding
-    distinct = {id(p): reference_power(p.grid, box, radius, padding) for p in dict.fromkeys(projectors)}
+    distinct = {id(p): reference_power(p.grid, box, radius, padding).cpu() for p in dict.fromkeys(projectors)}
     return torch.stack([distinct[id(projector)] for projector in projectors])
 
 

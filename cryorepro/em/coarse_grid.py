@@ -43,8 +43,10 @@ def make_coarse_grid(model: EstepModel, team: Team) -> CoarseGrid:
     """Slice every reference at every coarse orientation that is not the image of another, for a team to share."""
     orientations = model.sampling.orientations()
     directions, n_psi = orientations.shape
-    base = base_rows(orientations)
-    matrices = orientations.matrices(half_turn=True)[base.direction, base.psi]
+    device = model.device
+    on_host = base_rows(orientations)
+    matrices = orientations.matrices(half_turn=True)[on_host.direction, on_host.psi].to(device)
+    base = on_host.to(device)
     classes = torch.arange(model.classes).repeat_interleave(base.count)
     plane = model.plane.prefix(model.plane.coarse_length(model.coarse_shell))
     fold = make_fold(plane, base.mirrored)
@@ -52,7 +54,7 @@ def make_coarse_grid(model: EstepModel, team: Team) -> CoarseGrid:
         team, model.projectors, classes, matrices.repeat(model.classes, 1, 1), plane.select(fold.order)
     )
     real, imaginary = table.values.unbind(1)
-    shifts = model.sampling.translations()
+    shifts = model.sampling.translations().to(device)
     return CoarseGrid(
         parts=[team.copy(part) for part in fold.parts(torch.complex(real, imaginary), of_table=True)],
         power_parts=[team.copy(part) for part in fold.power_parts(real**2 + imaginary**2, of_table=True)],

@@ -8,86 +8,28 @@ four related orientations and unfolded (`mirror_fold`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cryorepro.em.coarse_grid import CoarseGrid
+from cryorepro.em.coarse_samples import (
+    PackedSamples,
+    Significant,
+    join_samples,
+    keep_fraction_of_each,
+    pack_chosen,
+    unpack_samples,
+)
+from cryorepro.em.devices.choice import CPU, product_precision
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.imageset import ImageSet
 from cryorepro.em.mirror_fold import hadamard_
 from cryorepro.em.preparation import Prepared
 
-# Images are scored together in blocks of at most so many, and so many scores; a block's scores stay in the last cache.
-_IMAGES_PER_BLOCK = 16
-_SCORES_PER_BLOCK = 8_000_000
-# Slices are taken so many at a time: the products of a tile are summed and searched while they are near the core.
-_ROWS_PER_TILE = 1152
 # Orientations whose best score is this far (in nats) below the best hold nothing that counts.
 _NEGLIGIBLE_NATS = 18.0
-
-
-@dataclass(frozen=True)
-class Significant:
-    """Coarse samples of one particle that go on to the fine pass.
-
-    Attributes:
-        rows: ``[m]`` int64 into the coarse grid's rows.
-        turned: ``[m]`` bool, the 180-degree mate of the row is meant.
-        shifts: ``[s]`` int64 coarse shifts.
-        pairs: ``[m, s]`` bool, which combinations are significant.
-    """
-
-    rows: Tensor
-    turned: Tensor
-    shifts: Tensor
-    pairs: Tensor
-
-    @property
-    def samples(self) -> int:
-        """Number of significant (orientation, shift) pairs."""
-        return int(self.pairs.sum())
-
-
-@dataclass(frozen=True)
-class PackedSamples:
-    """The significant samples of many particles, end to end: quick to send.
-
-    Attributes:
-        rows, turned, shifts, pairs: of all particles, flat.
-        sizes: ``[n, 2]`` int64 numbers of rows and shifts of each.
-    """
-
-    rows: Tensor
-    turned: Tensor
-    shifts: Tensor
-    pairs: Tensor
-    sizes: Tensor
-
-
-def pack_samples(found: Sequence[Significant]) -> PackedSamples:
-    """Put particles' samples end to end."""
-    return PackedSamples(
-        rows=torch.cat([one.rows for one in found]),
-        turned=torch.cat([one.turned for one in found]),
-        shifts=torch.cat([one.shifts for one in found]),
-        pairs=torch.cat([one.pairs.flatten() for one in found]),
-        sizes=torch.tensor([one.pairs.shape for one in found]),
-    )
-
-
-def unpack_samples(packed: PackedSamples) -> list[Significant]:
-    """The inverse of `pack_samples`."""
-    sizes = packed.sizes.tolist()
-    rows, shifts = [m for m, _ in sizes], [s for _, s in sizes]
-    flat = (
-        torch.split(packed.rows, rows), torch.split(packed.turned, rows), torch.split(packed.shifts, shifts),
-        torch.split(packed.pairs, [m * s for m, s in sizes]), sizes,
-    )  # fmt: skip
-    return [Significant(r, t, s, p.reshape(size)) for r, t, s, p, size in zip(*flat, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -99,7 +41,7 @@ class BlockScores:
         base: ``[b, v, r]`` what no shift changes: minus the power term plus the log prior, or, for
             cross-correlation, one over the norm of the slice.
         best: ``[b, v, r]`` the best cross term over the shifts.
-        shifts: t. ``first_row``: of the classes' slices.
+        shifts: t. ``first_row``: of the classes' slices. ``width``: rows of a whole tile.
     """
 
     tiles: Tensor
@@ -107,35 +49,34 @@ class BlockScores:
     best: Tensor
     shifts: int
     first_row: int
+    width: int
 
     def at(self, image: Tensor, variant: Tensor, row: Tensor) -> Tensor:
         """Cross terms ``[m, t]`` of chosen images, variants and rows."""
         images, variants, rows = self.best.shape
-        start = row // _ROWS_PER_TILE * _ROWS_PER_TILE
-        width = (rows - start).clamp(max=_ROWS_PER_TILE)
+        start = row // self.width * self.width
+        width = (rows - start).clamp(max=self.width)
         place = variants * images * self.shifts * start
         place = place + (variant * images + image) * self.shifts * width + row - start
-        return self.tiles.take(place[:, None] + torch.arange(self.shifts) * width[:, None])
+        return self.tiles.take(place[:, None] + torch.arange(self.shifts, device=row.device) * width[:, None])
 
 
 def coarse_pass(model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor) -> list[Significant]:
     """Significant samples of each of the ``b`` prepared images, all classes; ``scale [b]``."""
-    return class_block_pass(model, grid, images, scale, range(model.classes))
+    return unpack_samples(packed_pass(model, grid, images, scale, range(model.classes)))
 
 
-def class_block_pass(
-    model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor, classes: range
-) -> list[Significant]:
-    """The coarse pass over a contiguous range of classes."""
-    found: list[Significant] = []
+def packed_pass(model: EstepModel, grid: CoarseGrid, images: Prepared, scale: Tensor, classes: range) -> PackedSamples:
+    """The coarse pass over a contiguous range of classes; what it finds is on the CPU."""
     per_image = 2 * len(classes) * grid.rows_per_class * grid.shifts.shape[0]
-    together = max(1, min(_IMAGES_PER_BLOCK, _SCORES_PER_BLOCK // per_image))
-    space = torch.empty(together * per_image)
+    together = max(1, min(model.plan.images_per_block, model.plan.scores_per_block // per_image))
+    space = torch.empty(min(together, images.masked.shape[0]) * per_image, device=model.device)
+    choose = _best_only if model.cross_correlation else _significant
+    found = []
     for start in range(0, images.masked.shape[0], together):
         scores = _scores(model, grid, images, scale, slice(start, start + together), classes, space)
-        choose = _best_only if model.cross_correlation else _significant
-        found.extend(choose(model, grid, scores))
-    return found
+        found.append(choose(model, grid, scores).to(CPU))
+    return join_samples(found)
 
 
 def _scores(
@@ -153,22 +94,22 @@ def _scores(
     left = [part.flatten(0, 1) for part in grid.fold.parts(weighted[:, None] * grid.ramps, of_table=False)]
     rows = slice(classes.start * grid.base.count, classes.stop * grid.base.count)
     count, variants = weighted.shape[0], grid.base.row.shape[0]
-    best = torch.empty(count, variants, rows.stop - rows.start)
+    best = torch.empty(count, variants, rows.stop - rows.start, device=model.device)
     tiles = space[: best.numel() * n_shifts]
     added = _offset_prior(model, grid, images, block)
-    for start in range(rows.start, rows.stop, _ROWS_PER_TILE):
-        tile = slice(start, min(start + _ROWS_PER_TILE, rows.stop))
+    for start in range(rows.start, rows.stop, model.plan.rows_per_tile):
+        tile = slice(start, min(start + model.plan.rows_per_tile, rows.stop))
         local = slice(tile.start - rows.start, tile.stop - rows.start)
         per_row = variants * count * n_shifts
         flat = tiles[per_row * local.start : per_row * local.stop]
         cross = flat.view(variants, count * n_shifts, tile.stop - tile.start)
-        with _coarse_precision(model.reduced_precision):
+        with product_precision(model.reduced_precision, model.device):
             _products(left, [part[tile] for part in grid.parts], added, cross)
         hadamard_(cross)
         folded = cross.view(variants, count, n_shifts, -1)
         torch.amax(folded, dim=2, out=best.transpose(0, 1)[:, :, local])
     base = _without_shift(model, grid, weight**2 * inverse, rows, classes)
-    return BlockScores(tiles, base, best, n_shifts, rows.start)
+    return BlockScores(tiles, base, best, n_shifts, rows.start, model.plan.rows_per_tile)
 
 
 def _products(left: list[Tensor], right: list[Tensor], added: Tensor | None, out: Tensor) -> None:
@@ -177,17 +118,6 @@ def _products(left: list[Tensor], right: list[Tensor], added: Tensor | None, out
             torch.addmm(added, images, slices.T, out=out[place])
         else:
             torch.mm(images, slices.T, out=out[place])
-
-
-@contextmanager
-def _coarse_precision(reduced: bool) -> Iterator[None]:
-    """Let products round their inputs to bfloat16 where the processor has it; sums and results stay float32."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if reduced else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _offset_prior(model: EstepModel, grid: CoarseGrid, images: Prepared, block: slice) -> Tensor | None:
@@ -223,7 +153,7 @@ def _without_shift(model: EstepModel, grid: CoarseGrid, weight: Tensor, rows: sl
     return power.mul_(-0.5).add_(prior.float())
 
 
-def _significant(model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> list[Significant]:
+def _significant(model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> PackedSamples:
     """Keep samples of each image until they hold the adaptive fraction."""
     best = scores.best.add_(scores.base)
     top = best.amax(dim=(1, 2))
@@ -231,24 +161,20 @@ def _significant(model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> li
     rest = scores.base[image, variant, row] - top[image]
     weights = torch.exp(scores.at(image, variant, row) + rest[:, None])
     where, turned = _coarse_rows(grid, variant, row + scores.first_row)
-    sizes = torch.bincount(image, minlength=best.shape[0]).tolist()
-    found = []
-    for own, its_rows, its_turns in zip(*(torch.split(x, sizes) for x in (weights, where, turned)), strict=True):
-        chosen = keep_fraction(own, model.adaptive_fraction)
-        rows, shifts = chosen.any(dim=1).nonzero()[:, 0], chosen.any(dim=0).nonzero()[:, 0]
-        found.append(Significant(its_rows[rows], its_turns[rows], shifts, chosen[rows][:, shifts]))
-    return found
+    chosen = keep_fraction_of_each(weights, image, best.shape[0], model.adaptive_fraction)
+    return pack_chosen(chosen, image, where, turned, best.shape[0])
 
 
-def _best_only(_model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> list[Significant]:
+def _best_only(_model: EstepModel, grid: CoarseGrid, scores: BlockScores) -> PackedSamples:
     """The one sample of highest cross-correlation of each image."""
     best = scores.best.mul_(scores.base).flatten(1)
     place = best.argmax(dim=1)
+    image = torch.arange(place.shape[0], device=place.device)
     variant, row = place // scores.best.shape[2], place % scores.best.shape[2]
-    shift = scores.at(torch.arange(place.shape[0]), variant, row).argmax(dim=1)
+    cross = scores.at(image, variant, row)
     where, turned = _coarse_rows(grid, variant, row + scores.first_row)
-    one = torch.ones(1, 1, dtype=torch.bool)
-    return [Significant(where[i, None], turned[i, None], shift[i, None], one) for i in range(place.shape[0])]
+    one = torch.zeros_like(cross, dtype=torch.bool).scatter_(1, cross.argmax(dim=1, keepdim=True), True)
+    return pack_chosen(one, image, where, turned, place.shape[0])
 
 
 def _coarse_rows(grid: CoarseGrid, variant: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
@@ -257,17 +183,6 @@ def _coarse_rows(grid: CoarseGrid, variant: Tensor, row: Tensor) -> tuple[Tensor
     return number * grid.rows_per_class + grid.base.row[variant, within], grid.base.turned[variant, within]
 
 
-def keep_fraction(weights: Tensor, fraction: float) -> Tensor:
-    """Mask of the largest ``weights`` (any shape) that together hold ``fraction`` of the sum."""
-    flat = weights.flatten()
-    # what is left out of the sort is less than a millionth of the sum even if every one were at the limit
-    worth_sorting = flat[flat > flat.max() * (1e-6 / flat.numel())]
-    ordered = worth_sorting.sort(descending=True).values
-    held = ordered.double().cumsum(dim=0)
-    last = int((held < fraction * held[-1]).sum())
-    return weights >= ordered[min(last, ordered.shape[0] - 1)]
-
-
 def scales_of(model: EstepModel, images: ImageSet, index: Tensor) -> Tensor:
-    """Intensity scale ``[b]`` float32 of the particles at ``index``."""
-    return model.scale[images.scale_group[index]].float()
+    """Intensity scale ``[b]`` float32 of the particles at ``index``, on the model's device."""
+    return model.scale[images.scale_group[index]].float().to(model.device)

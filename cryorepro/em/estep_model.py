@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.fourier import HalfPlane
 from cryorepro.em.preparation import Preparation
 from cryorepro.em.projection import Projector
@@ -34,7 +35,13 @@ class EstepModel:
         adaptive_fraction: share of the posterior that the significant samples must hold.
         only_class: ``[n]`` int64 restricts each particle to one class; None leaves all open.
         score_shell: Fourier radius beyond which nothing is compared, only inserted; None: no such limit.
-        reduced_precision: the coarse pass may round what it multiplies to bfloat16 (it sums in float32).
+        reduced_precision: the coarse pass may round what it multiplies to bfloat16 (it sums in float32); on a GPU both
+            passes may round what they compare to TF32.
+        plan: how much is held at once.
+        quanta: of the grids' numerators and weights where sums are exact (the expectation step sets them); else None.
+
+    Projectors, preparation and priors are on the device the step runs on; which particles there are and where they
+    were found stays with the CPU.
     """
 
     projectors: tuple[Projector, ...]
@@ -50,6 +57,13 @@ class EstepModel:
     only_class: Tensor | None = None
     score_shell: int | None = None
     reduced_precision: bool = True
+    plan: Plan = Plan()
+    quanta: tuple[float, float] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the step runs."""
+        return self.preparation.mask.device
 
     @property
     def plane(self) -> HalfPlane:
@@ -66,7 +80,7 @@ class EstepModel:
         """``[n]`` float32, 1 where the fine pass compares a pixel of its plane and 0 elsewhere; None: everywhere."""
         if self.score_shell is None:
             return None
-        return (torch.arange(len(self.plane)) < self.plane.coarse_length(self.score_shell)).float()
+        return (torch.arange(len(self.plane), device=self.device) < self.plane.coarse_length(self.score_shell)).float()
 
     def log_offset_prior(self, offset_px: Tensor) -> Tensor:
         """Log prior, up to a constant, of whole offsets ``[..., 2]`` (x, y) in pixels."""

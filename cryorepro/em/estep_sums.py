@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,29 @@ from torch import Tensor
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fine_grid import FineGrid
 from cryorepro.em.fine_pass import Contribution, Posterior
+from cryorepro.em.fixed_point import FixedAccumulator, to_words
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.preparation import Prepared
 from cryorepro.em.reconstruction import SliceAccumulator
 
 # Slices are summed per orientation before they are spread over the grid. Spreading is the dear part when many
-# orientations matter, so as many are held as fit here: part of the definition of the result's last bits.
-_HELD_BYTES = 1 << 28
-_LEAST_ROWS_HELD = 4096
-_BYTES_PER_COEFFICIENT = 12
+# orientations matter, so as many are held as the plan allows, but at least so many.
+_LEAST_ROWS_HELD = 512
+BYTES_PER_COEFFICIENT = 12
 Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TaskSums:
+    """What a task adds up to.
+
+    Attributes:
+        grids: per class ``[3, cells]``: float32, or int64 quanta where sums are exact.
+        small: named sums: float64, or int64 words ``[4, ...]``.
+    """
+
+    grids: list[Tensor]
+    small: dict[str, Tensor]
 
 
 class SliceSums:
@@ -31,18 +45,15 @@ class SliceSums:
     def __init__(self, model: EstepModel, grid: FineGrid, space: Sequence[Tensor]) -> None:
         """Start empty; ``space`` holds the classes' grids, ``[3, cells]`` each."""
         self._model, self._grid = model, grid
-        self._place = torch.full((grid.matrices.shape[0],), -1)
+        device, pixels = model.device, len(model.plane)
+        self._place = torch.full((grid.matrices.shape[0],), -1, device=device)
         self._rows: list[Tensor] = []
         self._held = 0
-        pixels = len(model.plane)
-        self._limit = max(_LEAST_ROWS_HELD, _HELD_BYTES // (_BYTES_PER_COEFFICIENT * pixels))
+        self._limit = rows_held(model.plan.held_bytes, pixels)
         # rows are cleared when they are first used: most chunks touch few
-        self._numerator = torch.empty(self._limit, 2, pixels)
-        self._weight = torch.empty(self._limit, pixels)
-        self.grids = [
-            SliceAccumulator(p.max_radius, p.padding, data=data)
-            for p, data in zip(model.projectors, space, strict=True)
-        ]
+        self._numerator = torch.empty(self._limit, 2, pixels, device=device)
+        self._weight = torch.empty(self._limit, pixels, device=device)
+        self.grids = [_accumulator(model, number, data) for number, data in enumerate(space)]
 
     def add(self, part: Contribution) -> None:
         """Add what some particles contribute (as many rows at a time as are held)."""
@@ -56,7 +67,7 @@ class SliceSums:
             self.flush()
             fresh = torch.unique(rows)
         taken = slice(self._held, self._held + int(fresh.shape[0]))
-        self._place[fresh] = torch.arange(taken.start, taken.stop)
+        self._place[fresh] = torch.arange(taken.start, taken.stop, device=rows.device)
         self._numerator[taken] = 0.0
         self._weight[taken] = 0.0
         self._rows.append(fresh)
@@ -80,22 +91,31 @@ class SliceSums:
         self._rows, self._held = [], 0
 
 
+def rows_held(held_bytes: int, pixels: int) -> int:
+    """Fine rows whose sums are held before they are spread."""
+    return max(_LEAST_ROWS_HELD, held_bytes // (BYTES_PER_COEFFICIENT * pixels))
+
+
+def _accumulator(model: EstepModel, number: int, data: Tensor) -> SliceAccumulator:
+    projector = model.projectors[number]
+    if model.quanta is None:
+        return SliceAccumulator(projector.max_radius, projector.padding, data=data)
+    return FixedAccumulator(projector.max_radius, model.quanta, data, projector.padding)
+
+
 class ChunkSums:
     """Everything one chunk of particles adds up to."""
 
     def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet, space: Sequence[Tensor]) -> None:
         """Start from zero; the classes' grids are kept in ``space``."""
-        self._grid, self._images = grid, images
+        self._grid = grid
+        self._exact = model.quanta is not None
         self._slices = SliceSums(model, grid, space)
-        shells = images.box_px // 2 + 1
-        double = torch.float64
-        self._in_shell = torch.nn.functional.one_hot(model.plane.shell, shells).double()
-        self._directions = torch.zeros(model.classes, model.sampling.pixels.shape[0], dtype=double)
-        self._noise = torch.zeros(images.noise_groups, shells, dtype=double)
-        self._noise_count = torch.zeros(images.noise_groups, dtype=double)
-        self._product = torch.zeros(images.scale_groups, shells, dtype=double)
-        self._power = torch.zeros(images.scale_groups, shells, dtype=double)
-        self._offset = torch.zeros(1, dtype=double)
+        device = model.device
+        self._in_shell = torch.nn.functional.one_hot(model.plane.shell, images.box_px // 2 + 1).double()
+        self._noise_group, self._scale_group = images.noise_group.to(device), images.scale_group.to(device)
+        self._sums = empty_sums(model, images)
+        self._words = {name: to_words(value) for name, value in self._sums.items()} if self._exact else {}
 
     def add(self, post: Posterior, part: Contribution, images: Prepared, scale: Tensor, index: Tensor) -> Tensor:
         """Add a batch of particles, which are at ``index [g]`` of the set.
@@ -103,30 +123,49 @@ class ChunkSums:
         Returns their residual power ``[g, shells]`` (half plane, |F|^2).
         """
         self._slices.add(part)
+        sums = self._sums
         slot = part.rows // self._grid.children
         where = (self._grid.class_of[slot], self._grid.direction_of[slot])
-        self._directions.index_put_(where, part.total.double(), accumulate=True)
+        sums["directions"].index_put_(where, part.total.double(), accumulate=True)
         offsets = images.whole_origin[:, None] + self._grid.shifts[post.shifts]
-        self._offset += (post.weights.sum(dim=2).double() * offsets.square().sum(dim=2)).sum()
+        sums["offset"] += (post.weights.sum(dim=2).double() * offsets.square().sum(dim=2)).sum()
         product, power = (v.double() @ self._in_shell for v in (part.signal_product, part.reference_power))
         each = scale.double()[:, None]
         residual = images.shell_power.double() - 2.0 * each * product + each**2 * power
-        noise_group, scale_group = self._images.noise_group[index], self._images.scale_group[index]
-        self._noise.index_add_(0, noise_group, residual)
-        self._noise_count.index_add_(0, noise_group, torch.ones(index.shape, dtype=torch.float64))
-        self._product.index_add_(0, scale_group, product)
-        self._power.index_add_(0, scale_group, power)
+        noise_group, scale_group = self._noise_group[index], self._scale_group[index]
+        sums["noise"].index_add_(0, noise_group, residual)
+        sums["noise_count"].index_add_(0, noise_group, torch.ones_like(scale, dtype=torch.float64))
+        sums["product"].index_add_(0, scale_group, product)
+        sums["power"].index_add_(0, scale_group, power)
         return residual
 
-    def arrays(self) -> Arrays:
-        """The sums as numpy arrays, ready to be sent to the parent."""
+    def end_block(self) -> None:
+        """A block of particles is complete: where sums are exact, it is added as a whole."""
+        if not self._exact:
+            return
         self._slices.flush()
-        sums = {f"grid{i}": grid.data.numpy() for i, grid in enumerate(self._slices.grids)}
-        named = {
-            "directions": self._directions, "noise": self._noise, "noise_count": self._noise_count,
-            "product": self._product, "power": self._power, "offset": self._offset,
-        }  # fmt: skip
-        return sums | {name: value.numpy() for name, value in named.items()}
+        for name, value in self._sums.items():
+            self._words[name] += to_words(value)
+            value.zero_()
+
+    def result(self) -> TaskSums:
+        """The sums."""
+        self._slices.flush()
+        return TaskSums([grid.data for grid in self._slices.grids], self._words if self._exact else self._sums)
+
+
+def empty_sums(model: EstepModel, images: ImageSet) -> dict[str, Tensor]:
+    """The sums that are no grids, zero, by their names."""
+    shells = images.box_px // 2 + 1
+    shapes: dict[str, tuple[int, ...]] = {
+        "directions": (model.classes, int(model.sampling.pixels.shape[0])),
+        "noise": (images.noise_groups, shells),
+        "noise_count": (images.noise_groups,),
+        "product": (images.scale_groups, shells),
+        "power": (images.scale_groups, shells),
+        "offset": (1,),
+    }
+    return {name: torch.zeros(shape, dtype=torch.float64, device=model.device) for name, shape in shapes.items()}
 
 
 def add_arrays(total: Arrays, part: Mapping[str, NDArray[Any]]) -> None:

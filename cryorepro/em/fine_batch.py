@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from cryorepro.em.coarse_pass import Significant
+from cryorepro.em.coarse_samples import Significant
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.fine_grid import FineGrid
 
-# Slices gathered at once, in numbers: they should stay near the core between the passes over them.
-_NUMBERS_PER_BATCH = 1 << 18
 # Samples of a batch may be padded to so many times their number (small ones anyhow).
 _PADDING_ALLOWED = 1.6
 _ALWAYS_TOGETHER = 64
@@ -37,26 +36,32 @@ class FineBatch:
     allowed: Tensor
 
 
-def batches_of(grid: FineGrid, significant: Sequence[Significant]) -> list[FineBatch]:
-    """Cut a chunk's particles into batches; which ones go together depends on the chunk alone."""
+def batches_of(
+    grid: FineGrid, significant: Sequence[Significant], numbers: int = Plan.numbers_per_batch
+) -> list[FineBatch]:
+    """Cut particles into batches whose gathered slices hold at most so many ``numbers``.
+
+    Which ones go together depends on the particles given alone.
+    """
     sizes = [(int(one.rows.shape[0]), int(one.shifts.shape[0])) for one in significant]
     order = sorted(range(len(sizes)), key=lambda i: sizes[i])
-    limit = max(1, _NUMBERS_PER_BATCH // (2 * grid.table.pixels * grid.children))
+    limit = max(1, numbers // (2 * grid.table.pixels * grid.children))
     groups: list[list[int]] = []
-    used = 0
+    used = most_shifts = 0
     for i in order:
-        used += sizes[i][0] * sizes[i][1]
-        if not groups or not _fits([*(sizes[j] for j in groups[-1]), sizes[i]], used, limit):
+        rows, shifts = sizes[i]
+        used, most_shifts = used + rows * shifts, max(most_shifts, shifts)
+        # rows ascend: these are the most
+        if not groups or not _fits(len(groups[-1]) + 1, rows, most_shifts, used, limit):
             groups.append([])
-            used = sizes[i][0] * sizes[i][1]
+            used, most_shifts = rows * shifts, shifts
         groups[-1].append(i)
     return [_batch(grid, group, [significant[i] for i in group]) for group in groups]
 
 
-def _fits(sizes: list[tuple[int, int]], used: int, limit: int) -> bool:
-    most_rows, most_shifts = max(m for m, _ in sizes), max(s for _, s in sizes)
-    padded = len(sizes) * most_rows * most_shifts
-    return len(sizes) * most_rows <= limit and padded <= max(_PADDING_ALLOWED * used, _ALWAYS_TOGETHER)
+def _fits(count: int, most_rows: int, most_shifts: int, used: int, limit: int) -> bool:
+    padded = count * most_rows * most_shifts
+    return count * most_rows <= limit and padded <= max(_PADDING_ALLOWED * used, _ALWAYS_TOGETHER)
 
 
 def _batch(grid: FineGrid, members: list[int], significant: list[Significant]) -> FineBatch:
@@ -70,4 +75,11 @@ def _batch(grid: FineGrid, members: list[int], significant: list[Significant]) -
     rows = torch.where(rows < 0, rows[0, 0], rows)
     allowed = pairs.repeat_interleave(grid.shift_children, dim=1).repeat_interleave(grid.children, dim=2)
     sign = torch.where(turned, -1.0, 1.0).repeat_interleave(grid.children, dim=1)
-    return FineBatch(torch.tensor(members), grid.rows_of(rows), sign, grid.shifts_of(shifts), allowed)
+    device = grid.slot_of.device
+    return FineBatch(
+        torch.tensor(members).to(device),
+        grid.rows_of(rows.to(device)),
+        sign.to(device),
+        grid.shifts_of(shifts.to(device)),
+        allowed.to(device),
+    )

@@ -39,11 +39,12 @@ class FineGrid:
 
     def rows_of(self, coarse_rows: Tensor) -> Tensor:
         """Fine rows ``[..., m * children]`` of coarse rows ``[..., m]``, in order."""
-        return (self.slot_of[coarse_rows][..., None] * self.children + torch.arange(self.children)).flatten(-2)
+        children = torch.arange(self.children, device=coarse_rows.device)
+        return (self.slot_of[coarse_rows][..., None] * self.children + children).flatten(-2)
 
     def shifts_of(self, coarse_shifts: Tensor) -> Tensor:
         """Fine shift indices of coarse shifts, in order."""
-        children = torch.arange(self.shift_children)
+        children = torch.arange(self.shift_children, device=coarse_shifts.device)
         return (coarse_shifts[..., None] * self.shift_children + children).flatten(-2)
 
 
@@ -53,8 +54,8 @@ def row_bytes(model: EstepModel) -> int:
 
 
 def make_fine_grid(model: EstepModel, needed: Tensor, team: Team) -> FineGrid:
-    """Slice the children of the coarse rows ``needed`` (distinct, ascending)."""
-    order = model.sampling.oversampling
+    """Slice the children of the coarse rows ``needed`` (distinct, ascending, on the CPU)."""
+    order, device = model.sampling.oversampling, model.device
     matrices = model.sampling.orientations(order).matrices(half_turn=True)
     directions, n_psi = model.sampling.orientations().shape
     half_psi, rows_per_class = n_psi // 2, directions * (n_psi // 2)
@@ -66,10 +67,11 @@ def make_fine_grid(model: EstepModel, needed: Tensor, team: Team) -> FineGrid:
     chosen = matrices[fine_direction[:, :, None], fine_psi[:, None, :]].reshape(-1, 3, 3)
     children = 8**order
     classes, chosen = class_of.repeat_interleave(children), team.copy(chosen)
+    class_of, direction, needed = (values.to(device) for values in (class_of, direction, needed))
     table = project_table(team, model.projectors, classes, chosen, model.plane)
-    slot_of = torch.full((model.classes * rows_per_class,), -1)
-    slot_of[needed] = torch.arange(needed.shape[0])
-    shifts = model.sampling.translations(order)
+    slot_of = torch.full((model.classes * rows_per_class,), -1, device=device)
+    slot_of[needed] = torch.arange(needed.shape[0], device=device)
+    shifts = model.sampling.translations(order).to(device)
     ramps = torch.view_as_real(model.plane.phase_ramps(shifts)).movedim(-1, 1).contiguous()
     prior = model.log_prior[class_of, direction].float()
     return FineGrid(table, chosen, slot_of, class_of, direction, children, shifts, 4**order, ramps, prior)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryorepro.em.coarse_pass import keep_fraction
+from cryorepro.em.coarse_samples import keep_fraction_of_rows
+from cryorepro.em.devices.choice import product_precision
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fine_batch import FineBatch
 from cryorepro.em.fine_grid import FineGrid
@@ -45,15 +46,14 @@ def posterior(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepa
     top, place = flat.max(dim=1)
     if model.cross_correlation:
         weights = torch.zeros_like(flat).scatter_(1, place[:, None], 1.0).reshape(scores.shape)
-        total = torch.ones(top.shape, dtype=torch.float64)
+        total = torch.ones_like(top, dtype=torch.float64)
     else:
         weights = torch.exp(flat - top[:, None]).reshape(scores.shape)
         total = weights.sum(dim=(1, 2), dtype=torch.float64)
-        for own in weights:
-            own.mul_(keep_fraction(own, model.adaptive_fraction))
+        weights.mul_(keep_fraction_of_rows(weights.flatten(1), model.adaptive_fraction).reshape(weights.shape))
         weights.div_(total.float()[:, None, None])
     orientation, shift = place % scores.shape[2], place // scores.shape[2]
-    member = torch.arange(place.shape[0])
+    member = torch.arange(place.shape[0], device=place.device)
     use_row, use_shift = _in_use(weights.amax(dim=1)), _in_use(weights.amax(dim=2))
     chosen = weights.gather(2, use_row[:, None].expand(-1, weights.shape[1], -1))
     chosen = chosen.gather(1, use_shift[:, :, None].expand(-1, -1, chosen.shape[2]))
@@ -85,8 +85,10 @@ def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepare
     inverse = inverse if compared is None else inverse * compared
     left = _shifted(images.masked * (weight * inverse), grid, batch.shifts)
     slices = grid.table.gather(batch.rows)
-    cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(batch.sign[:, None])
-    cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
+    # bfloat16 is for the coarse pass alone; TF32 is safe here too
+    with product_precision(model.reduced_precision and model.device.type == "cuda", model.device):
+        cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(batch.sign[:, None])
+        cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
     twice = (weight**2 * inverse).repeat(1, 2)[:, :, None]
     power = torch.bmm(slices.square_().flatten(2), twice)[:, None, :, 0]
     if model.cross_correlation:

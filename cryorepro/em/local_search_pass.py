@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cryorepro.em.coarse_pass import keep_fraction
+from cryorepro.em.coarse_samples import keep_fraction
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fourier import HalfPlane
 from cryorepro.em.local_search import LocalGrid, Window

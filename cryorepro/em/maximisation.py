@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.expectation import Expectation
 from cryorepro.em.fourier import shell_pixel_counts
 from cryorepro.em.noise import positive_spectra
@@ -35,22 +36,42 @@ class ReconstructionPlan:
 
 
 def reconstruct_classes(
-    grids: list[Tensor], tau2: Tensor, plan: ReconstructionPlan, workers: int
+    grids: list[Tensor], tau2: Tensor, plan: ReconstructionPlan, workers: int, ranks: Ranks = ALONE
 ) -> list[Reconstruction]:
-    """One map per class from Hermitian sums ``[3, ...]``; ``tau2 [k, box / 2 + 1]``. Empty classes give zeros."""
+    """One map per class from Hermitian sums ``[3, ...]``; ``tau2 [k, box / 2 + 1]``. Empty classes give zeros.
 
-    def task(number: int) -> tuple[np.ndarray, ...]:
+    Maps are made where the sums are, every one by one of the processes, and handed over on the CPU.
+    """
+    if ranks.size > 1:
+        return _shared_out(grids, tau2, plan, workers, ranks)
+
+    def made(number: int) -> Reconstruction:
         data = grids[number]
         if plan.symmetry is not None and plan.symmetry.shape[0] > 1:
             data = symmetrise(data, plan.symmetry)
-        made = reconstruct(data, plan.box_px, plan.max_radius, tau2[number], plan.tau2_fudge, plan.padding)
-        return tuple(getattr(made, name).numpy() for name in Reconstruction.__dataclass_fields__)
+        found = reconstruct(data, plan.box_px, plan.max_radius, tau2[number], plan.tau2_fudge, plan.padding)
+        return Reconstruction(*(getattr(found, name).cpu() for name in Reconstruction.__dataclass_fields__))
 
+    def task(number: int) -> tuple[np.ndarray, ...]:
+        own = made(number)
+        return tuple(getattr(own, name).numpy() for name in Reconstruction.__dataclass_fields__)
+
+    if grids[0].device.type != "cpu":
+        return [made(number) for number in range(len(grids))]
     at_once = workers if sum(grid.numel() for grid in grids) > _WORTH_FORKING else 1
     return [
         Reconstruction(*(torch.from_numpy(values.copy()) for values in parts))
         for parts in map_in_order(task, len(grids), at_once)
     ]
+
+
+def _shared_out(
+    grids: list[Tensor], tau2: Tensor, plan: ReconstructionPlan, workers: int, ranks: Ranks
+) -> list[Reconstruction]:
+    own = list(range(ranks.rank, len(grids), ranks.size))
+    made = reconstruct_classes([grids[i] for i in own], tau2[own], plan, workers) if own else []
+    every = {number: one for found in ranks.gather(list(zip(own, made, strict=True))) for number, one in found}
+    return [every[number] for number in range(len(grids))]
 
 
 def updated_noise(sums: Expectation, previous: Tensor, box_px: int) -> Tensor:

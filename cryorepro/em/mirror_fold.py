@@ -72,7 +72,7 @@ class Fold:
 def make_fold(plane: HalfPlane, mirrored: bool) -> Fold:
     """The pairs of a half plane (a disc: with a pixel it holds its mirror image)."""
     kx, ky = plane.kx, plane.ky
-    everything = torch.arange(len(plane))
+    everything = torch.arange(len(plane), device=kx.device)
     if not mirrored:
         return Fold(everything, 0, 0, 0, mirrored=False)
     # sorting by (kx, |ky|) puts both members of every pair at the same place of their lists
@@ -115,6 +115,11 @@ class BaseRows:
     row: Tensor
     turned: Tensor
     mirrored: bool
+
+    def to(self, device: torch.device) -> BaseRows:
+        """The same rows on another device."""
+        moved = (tensor.to(device) for tensor in (self.direction, self.psi, self.row, self.turned))
+        return BaseRows(*moved, self.mirrored)
 
     @property
     def count(self) -> int:

@@ -34,6 +34,12 @@ _KEPT_BYTES = 1 << 30
 class WorkerError(RuntimeError):
     """A worker process raised, or died without an answer (killed, out of memory)."""
 
+    @property
+    def lack_of_memory(self) -> bool:
+        """Whether a worker could not allocate memory (one that was killed for it leaves no such trace)."""
+        text = str(self)
+        return "MemoryError" in text or "OutOfMemoryError" in text or "can't allocate memory" in text
+
 
 def keep_freed_memory() -> None:
     """Ask the C library to reuse freed blocks instead of returning them to the kernel.
@@ -141,5 +147,10 @@ def die_with_parent() -> None:
     """Ask the kernel to kill this worker when its parent ends, however it ends; restore default signals."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
+
+
+def end_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel to send this process a signal when its parent ends, however it ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(by))

@@ -12,6 +12,10 @@ from cryorepro.em.fourier import HalfPlane, image_coefficients, image_shell_powe
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.masks import mask_images
 
+# Pixels of images that are transformed at once.
+_PIXELS_TOGETHER = 1 << 22
+_PIXELS_TOGETHER_ON_GPU = 1 << 27
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -51,6 +55,8 @@ class Preparation:
         correct_ctf: whether the images' CTF is modelled at all.
         average_norm: mean of the images' norms.
         fill_seed: if not None, noise from this seed replaces what the mask removes (else the mean outside).
+
+    Images are prepared on the device of ``mask``, where ``plane`` and ``sigma2`` must be too.
     """
 
     plane: HalfPlane
@@ -61,21 +67,37 @@ class Preparation:
     fill_seed: int | None = None
 
 
-def prepare(images: ImageSet, poses: Poses, index: Tensor, how: Preparation) -> Prepared:
-    """Read and prepare the particles at ``index``; ``poses`` are those of the whole set."""
-    origin = poses.origin_px[index].round()
-    factor = (how.average_norm / poses.norm[index]).float()
-    pixels = shift_whole_pixels(images.read(index) * factor[:, None, None], origin.long())
-    sigma2 = how.sigma2[images.noise_group[index]]
+def prepare(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, pixels: Tensor | None = None) -> Prepared:
+    """Prepare the particles at ``index``; ``poses`` are those of the whole set.
+
+    ``pixels`` are their images if they were read before. Large ones are worked on a few at a time, as many as
+    depends on the box alone.
+    """
+    read = images.read(index) if pixels is None else pixels
+    most = _PIXELS_TOGETHER if how.mask.device.type == "cpu" else _PIXELS_TOGETHER_ON_GPU
+    together = max(1, most // images.box_px**2)
+    if index.shape[0] <= together:
+        return _prepared(images, poses, index, how, read)
+    blocks = zip(torch.split(index, together), torch.split(read, together), strict=True)
+    parts = [_prepared(images, poses, own, how, some) for own, some in blocks]
+    return Prepared(*(torch.cat([getattr(part, name) for part in parts]) for name in Prepared.__dataclass_fields__))
+
+
+def _prepared(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, read: Tensor) -> Prepared:
+    device = how.mask.device
+    origin = poses.origin_px[index].round().to(device)
+    factor = (how.average_norm / poses.norm[index]).float().to(device)
+    pixels = shift_whole_pixels(read.to(device, non_blocking=True) * factor[:, None, None], origin.long())
+    sigma2 = how.sigma2[images.noise_group[index].to(device)]
     outside = None if how.fill_seed is None else _noise(sigma2, images.box_px, how.fill_seed, index)
     masked = mask_images(pixels, how.mask, outside)
     on_plane = sigma2[:, how.plane.shell]
     if how.correct_ctf:
-        optics = images.ctf.select(index)
+        optics = images.ctf.select(index).to(device)
         plane = how.plane
         ctf = ctf_values(optics, plane.kx, plane.ky, images.box_px, images.pixel_size_angstrom)
     else:
-        ctf = torch.ones(on_plane.shape, dtype=torch.float32)
+        ctf = torch.ones(on_plane.shape, dtype=torch.float32, device=device)
     return Prepared(
         masked=image_coefficients(masked, how.plane),
         plain=image_coefficients(pixels, how.plane),
@@ -90,7 +112,7 @@ def prepare(images: ImageSet, poses: Poses, index: Tensor, how: Preparation) -> 
 def shift_whole_pixels(images: Tensor, shift: Tensor) -> Tensor:
     """Move images ``[b, n, n]`` by whole pixels ``shift [b, 2]`` (x, y); what comes in from outside is 0."""
     box = images.shape[-1]
-    axis = torch.arange(box)
+    axis = torch.arange(box, device=images.device)
     x, y = axis[None] - shift[:, :1], axis[None] - shift[:, 1:]
     inside = ((y >= 0) & (y < box))[:, :, None] & ((x >= 0) & (x < box))[:, None, :]
     source = (y.clamp(0, box - 1) * box)[:, :, None] + x.clamp(0, box - 1)[:, None, :]
@@ -105,8 +127,9 @@ def _noise(sigma2: Tensor, box_px: int, seed: int, index: Tensor) -> Tensor:
     for row, particle in enumerate(index.tolist()):
         generator = torch.Generator().manual_seed((seed * 1_000_003 + particle) % 2**63)
         white[row] = torch.randn(box_px, box_px, generator=generator)
-    ky = torch.fft.fftfreq(box_px, 1.0 / box_px)[:, None]
-    kx = torch.arange(box_px // 2 + 1)[None]
+    white, device = white.to(sigma2.device), sigma2.device
+    ky = torch.fft.fftfreq(box_px, 1.0 / box_px, device=device)[:, None]
+    kx = torch.arange(box_px // 2 + 1, device=device)[None]
     shell = torch.round((kx**2 + ky**2).sqrt()).long().clamp(max=box_px // 2)
     # white noise of variance 1 has |F|^2 = 1 / n^2 per coefficient in our normalisation, 1 / (2 n^2) a component
     amplitude = (2.0 * box_px * box_px * sigma2[:, shell]).sqrt().float()

@@ -11,8 +11,14 @@ from torch import Tensor
 from cryorepro.em.conventions import PADDING
 from cryorepro.em.fourier import HalfPlane, trilinear_attenuation, volume_to_grid
 
-# Points interpolated at once: the working set stays in a core's cache.
+# Points interpolated at once: the working set stays in a core's cache; a GPU wants many.
 _POINTS_PER_BLOCK = 1 << 16
+_POINTS_PER_BLOCK_ON_GPU = 1 << 22
+
+
+def points_per_block(device: torch.device) -> int:
+    """Points that are looked up or spread at once on a device."""
+    return _POINTS_PER_BLOCK if device.type == "cpu" else _POINTS_PER_BLOCK_ON_GPU
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,16 @@ class Projector:
         return torch.complex(*self._parts).reshape(self._shape)
 
     @property
+    def device(self) -> torch.device:
+        """Where the data are."""
+        return self._parts.device
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """Shape ``(2R + 1, 2R + 1, R + 1)`` of the padded transform."""
+        return self._shape
+
+    @property
     def cells(self) -> int:
         """Number of values of the padded transform."""
         return int(self._parts.shape[1])
@@ -125,7 +141,7 @@ class Projector:
 
     def slices_into(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         """Write real and imaginary parts of `slices` to ``out [r, 2, n]``."""
-        rows = max(1, _POINTS_PER_BLOCK // len(plane))
+        rows = max(1, points_per_block(out.device) // len(plane))
         for start in range(0, matrices.shape[0], rows):
             block = slice(start, start + rows)
             self._interpolate(out[block], matrices[block].to(out.dtype), plane)

@@ -26,10 +26,10 @@ from cryorepro.em.projection import (
     corner_weight,
     locate,
     locate_slices,
+    points_per_block,
     weights_across_x,
 )
 
-_POINTS_PER_BLOCK = 1 << 16
 # RELION's constants: the prior acts from this shell on; weights stay above this part of their shell's mean.
 _FIRST_SHELL_WITH_PRIOR = 5
 _WEIGHT_FLOOR = 1e-3
@@ -56,15 +56,16 @@ class SliceAccumulator:
         radius = grid_radius(max_radius, padding)
         self.shape = (2 * radius + 1, 2 * radius + 1, radius + 1)
         cells = self.shape[0] * self.shape[1] * self.shape[2]
+        self._coordinates = dtype
         self.data = torch.zeros(3, cells, dtype=dtype, device=device) if data is None else data.zero_()
 
     def insert(self, numerator: Tensor, weight: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         """Add slices: ``numerator [r, n]`` complex and ``weight [r, n]`` at orientations ``[r, 3, 3]``."""
-        rows = max(1, _POINTS_PER_BLOCK // len(plane))
+        rows = max(1, points_per_block(self.data.device) // len(plane))
         radius = self.shape[2] - 1
         for start in range(0, matrices.shape[0], rows):
             block = slice(start, start + rows)
-            cell = locate_slices(matrices[block].to(self.data.dtype), plane, self.padding, radius)
+            cell = locate_slices(matrices[block].to(self._coordinates), plane, self.padding, radius)
             self._scatter(cell, numerator[block].reshape(-1), weight[block].reshape(-1))
 
     def _scatter(self, cell: Corners, numerator: Tensor, weight: Tensor) -> None:

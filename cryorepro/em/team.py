@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.errors import InputError
 from cryorepro.em.parallel import WorkerError, die_with_parent, single_threaded
 
@@ -112,9 +114,15 @@ class Team:
     is the number of the worker that runs the task.
     """
 
-    def __init__(self, workers: int, inherited: Mapping[str, Any]) -> None:
-        """Fork ``workers`` processes; close the team (or use it as a context) to end them."""
-        self.workers = max(1, workers)
+    def __init__(self, workers: int, inherited: Mapping[str, Any], device: torch.device = CPU) -> None:
+        """Fork ``workers`` processes; close the team (or use it as a context) to end them.
+
+        A device other than the CPU is served by this process alone: its work runs beside Python's anyway.
+        """
+        self.workers = max(1, workers) if device.type == "cpu" else 1
+        self.device = device
+        # what steps hold at once since memory did not suffice; None: as much as they plan
+        self.plan: Plan | None = None
         self._values: dict[str, Any] = {"worker": 0, **inherited}
         self._processes: list[ForkProcess] = []
         self._connections: list[Connection] = []
@@ -163,13 +171,15 @@ class Team:
             self._arena.used = used
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Memory that every worker sees."""
-        return torch.empty(shape, dtype=dtype) if self.workers == 1 else self._arena.allocate(shape, dtype)
+        """Memory on the team's device that every worker sees."""
+        if self.workers == 1:
+            return torch.empty(shape, dtype=dtype, device=self.device)
+        return self._arena.allocate(shape, dtype)
 
     def copy(self, values: Tensor) -> Tensor:
-        """A copy that every worker sees (the tensor itself if there are none)."""
+        """A copy that every worker sees (the tensor itself if there are none and it is on the team's device)."""
         if self.workers == 1:
-            return values
+            return values.to(self.device)
         return self._arena.allocate(tuple(values.shape), values.dtype).copy_(values)
 
     def share(self, name: str, value: Any) -> None:

@@ -14,7 +14,8 @@ class StageRequest(Record):
     """One stage, ready to run: everything a runner may know (no truth, no claims).
 
     ``parameters`` are already validated against the parameter model of ``kind``. ``inputs`` maps a role
-    (``particles``, ``reference``, ``mask``, ``half1``, ``half2``, ``map`` …) to an absolute path.
+    (``particles``, ``reference``, ``mask``, ``half1``, ``half2``, ``map`` …) to an absolute path. ``processes`` share
+    the work of stages that can be shared out (one GPU each on CUDA); they divide the ``threads`` among them.
     """
 
     stage: str
@@ -24,6 +25,7 @@ class StageRequest(Record):
     output_dir: Path
     seed: int = Field(ge=1, le=2**31 - 1)
     threads: int = Field(1, ge=1)
+    processes: int = Field(1, ge=1, le=4096)
     device: str = "cpu"
     deterministic: bool = False
     resume: bool = False

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation
 from cryorepro.em.fourier import half_plane, image_coefficients, shell_pixel_counts
@@ -136,11 +137,11 @@ def test_one_and_several_workers_give_the_same_bits() -> None:
     assert results[0] == results[1] == results[2]
 
 
-def test_a_table_too_small_for_all_chunks_changes_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_too_small_for_all_chunks_changes_no_pose() -> None:
     case = _case(count=20, fraction=0.999, snr=0.3)
     whole = expectation(case.images, case.poses, case.model, chunk_size=5)
-    monkeypatch.setattr("cryorepro.em.expectation.TABLE_BYTES", 1)
-    pieces = expectation(case.images, case.poses, case.model, chunk_size=5)
+    small = replace(case.model, plan=Plan(table_bytes=1, sample_bytes=1))
+    pieces = expectation(case.images, case.poses, small, chunk_size=5)
     assert _bits(whole) == _bits(pieces)
 
 

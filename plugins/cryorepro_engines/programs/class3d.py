@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.stage import StageRequest
 from cryorepro.model.stages import Class3DParameters
-from cryorepro_engines.programs._main import parameters_of, relative_name, run_program
+from cryorepro_engines.programs._main import parameters_of, relative_name
+from cryorepro_engines.programs._processes import placed, run_shared_program
 
 if TYPE_CHECKING:
     from cryorepro.em.class3d import Class3DJob
@@ -34,22 +35,19 @@ def work(request: StageRequest) -> None:
     # Parallel work is done by processes of one thread each: the same bits for any number of them.
     torch.set_num_threads(1)
     keep_freed_memory()
-    _check_device(request)
-    parameters = parameters_of(request, Class3DParameters)
-    loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
-    job = _job(request, parameters, loaded)
-    files = _files(request, job, loaded)
-    state = _first_state(request, job, files, loaded)
-    started = time.monotonic()
-    for done in classify(job, state):
-        files.write(done)
-        print(_line(files, done, time.monotonic() - started), flush=True)
+    with placed(request) as (device, ranks, workers):
+        parameters = parameters_of(request, Class3DParameters)
+        loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
+        job = _job(request, parameters, loaded)
+        job = replace(job, device=device, ranks=ranks, workers=workers, exact=request.deterministic)
+        files = _files(request, job, loaded)
+        state = _first_state(request, job, files, loaded)
         started = time.monotonic()
-
-
-def _check_device(request: StageRequest) -> None:
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
+        for done in classify(job, state):
+            if ranks.first:
+                files.write(done)
+                print(_line(files, done, time.monotonic() - started), flush=True)
+            started = time.monotonic()
 
 
 def _job(request: StageRequest, parameters: Class3DParameters, loaded: ParticleImages) -> Class3DJob:
@@ -62,7 +60,7 @@ def _job(request: StageRequest, parameters: Class3DParameters, loaded: ParticleI
     images, mask = loaded.images, None
     if "mask" in request.inputs:
         mask = read_solvent_mask(request.inputs["mask"], images.box_px, images.pixel_size_angstrom)
-    return Class3DJob(images, settings, request.seed, request.threads, mask)
+    return Class3DJob(images, settings, request.seed, solvent_mask=mask)
 
 
 def _files(request: StageRequest, job: Class3DJob, loaded: ParticleImages) -> Class3DFiles:
@@ -90,14 +88,18 @@ def _first_state(request: StageRequest, job: Class3DJob, files: Class3DFiles, lo
     images, classes = job.images, job.settings.number_of_classes
     if request.resume:
         last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes)
+        # what one process saw counts for all: the first may write before another has looked
+        last = job.ranks.gather(last)[0]
         if last is not None:
             return _resumed(last, job, files, loaded)
     references = read_references(request.inputs["reference"], images.box_px, images.pixel_size_angstrom)
     if references.shape[0] not in (1, classes):
         raise InputError(f"{request.inputs['reference']}: {references.shape[0]} references for {classes} classes.")
-    files.clear()
+    if job.ranks.first:
+        files.clear()
     state = start_state(job, references, loaded.start_poses())
-    files.write(state)
+    if job.ranks.first:
+        files.write(state)
     return state
 
 
@@ -133,4 +135,4 @@ def _line(files: Class3DFiles, state: Class3DState, seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    run_program(work)
+    run_shared_program(work)

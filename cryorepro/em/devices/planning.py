@@ -1,0 +1,46 @@
+"""A plan of what is held at once, made from what a device has free."""
+
+from __future__ import annotations
+
+import torch
+
+from cryorepro.em.devices.footprint import StepShape, peak_bytes
+from cryorepro.em.devices.plan import Plan
+
+# What is left to the rest of the program, and to what the model of the memory does not see.
+_USABLE = 0.8
+_MOST_TOGETHER_ON_GPU = 4096
+
+
+def largest_plan(device: torch.device, free: int, exact: bool = False) -> Plan:
+    """Where planning starts: a CPU's caches bound it, on a GPU the memory alone.
+
+    An exact plan must not depend on what happens to be free: on a GPU its sizes are fixed.
+    """
+    if device.type == "cpu":
+        return Plan(exact=exact)
+    share = (4 << 30) if exact else max(1 << 30, free)
+    return Plan(
+        block_particles=250 if exact else _MOST_TOGETHER_ON_GPU,
+        images_per_block=_MOST_TOGETHER_ON_GPU,
+        scores_per_block=share // 64,
+        rows_per_tile=1 << 15,
+        numbers_per_batch=share // 128,
+        table_bytes=free // 3,
+        held_bytes=share // 16,
+        exact=exact,
+    )
+
+
+def plan_step(shape: StepShape, device: torch.device, free: int, workers: int = 1, exact: bool = False) -> Plan:
+    """The largest plan whose peak, by the model of `footprint`, stays within the usable part of ``free`` bytes.
+
+    The smallest there is, if none does: what then happens is for the allocator to say.
+    """
+    plan = largest_plan(device, free, exact)
+    while peak_bytes(shape, plan, workers) > _USABLE * free:
+        smaller = plan.smaller()
+        if smaller is None:
+            return plan
+        plan = smaller
+    return plan

@@ -1,0 +1,36 @@
+"""What an expectation step may hold at once on its device."""
+
+from __future__ import annotations
+
+from cryorepro.em.devices.footprint import StepShape
+from cryorepro.em.devices.memory import free_bytes
+from cryorepro.em.devices.plan import Plan
+from cryorepro.em.devices.planning import plan_step
+from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.imageset import ImageSet
+from cryorepro.em.sampling import psi_count
+
+
+def step_shape(model: EstepModel, images: ImageSet) -> StepShape:
+    """The sizes that decide how much memory a step takes."""
+    sampling, plane = model.sampling, model.plane
+    directions, n_psi = int(sampling.pixels.shape[0]), psi_count(sampling.healpix_order)
+    return StepShape(
+        box_px=images.box_px,
+        pixels=len(plane),
+        coarse_pixels=plane.coarse_length(model.coarse_shell),
+        cells=model.projectors[0].cells,
+        classes=model.classes,
+        coarse_rows=directions * (n_psi // 2),
+        coarse_shifts=int(sampling.translations().shape[0]),
+        oversampling=sampling.oversampling,
+        groups=images.noise_groups + images.scale_groups,
+        particles=len(images),
+    )
+
+
+def planned(model: EstepModel, images: ImageSet, workers: int, processes: int = 1, exact: bool = False) -> Plan:
+    """A plan from what is free now; ``processes`` of this node share its memory, each with so many ``workers``."""
+    device = model.device
+    free = free_bytes(device) // (processes if device.type == "cpu" else 1)
+    return plan_step(step_shape(model, images), device, free, workers, exact)
