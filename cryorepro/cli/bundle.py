@@ -119,14 +119,39 @@ def verify_command(
     raise typer.Exit(0 if repeated is None else _exit_code(repeated))
 
 
-def import_command(bundle: Annotated[Path, typer.Argument(help="A bundle (.zip).")]) -> None:
-    """Keep a bundle's run in the store, apart from your own; only one that verifies is kept."""
+def import_command(
+    source: Annotated[Path, typer.Argument(help="A bundle (.zip), or what another program left: its project folder.")],
+    by: Annotated[str | None, typer.Option("--by", help="An importer; default the one that recognises it.")] = None,
+) -> None:
+    """Keep someone else's run in the store, apart from your own: a bundle that verifies, or another program's."""
     from cryorepro.bundle.imported import PREFIX, import_bundle
     from cryorepro.bundle.verify import verify_bundle
     from cryorepro.store.home import Home
 
-    directory = import_bundle(Home.locate(), verify_bundle(bundle))
+    if source.suffix == ".zip" and by is None:
+        directory = import_bundle(Home.locate(), verify_bundle(source))
+    else:
+        directory = _import_foreign(source, by)
     typer.echo(f"{PREFIX}{directory.name}: kept as someone else's run; cryorepro show {PREFIX}{directory.name}")
+
+
+def _import_foreign(source: Path, by: str | None) -> Path:
+    from cryorepro.bundle.foreign import import_foreign
+    from cryorepro.plugins.implementation import guarded, instantiate
+    from cryorepro.plugins.loader import load_catalogue
+    from cryorepro.plugins.types import Importer
+    from cryorepro.store.home import Home
+
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    catalogue = load_catalogue()
+    for registered in [catalogue.get(Importer, by)] if by else catalogue.all(Importer):
+        importer = instantiate(registered)
+        with guarded(registered, "reading"):
+            if by or importer.recognises(source):
+                return import_foreign(Home.locate(), importer.read(source))
+    known = ", ".join(entry.name for entry in catalogue.all(Importer))
+    raise InputError(f"{source}: neither a bundle nor anything that an importer recognises ({known})")
 
 
 def reproduce_from_bundle(path: Path, context: typer.Context, as_json: bool) -> NoReturn:

@@ -56,7 +56,7 @@ def print_run(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
     settings = record["settings"]
     out.print(
         f"[bold]{escape(record['run'])}[/bold]  {settings['benchmark']} {settings['benchmark_version']}, "
-        f"tier {settings['tier']}, seed {settings['seed']}, {settings['threads']} threads, status {record['status']}, "
+        f"tier {settings['tier']}, {_seed_and_threads(settings)}status {record['status']}, "
         f"{len(record['attempts'])} attempts",
         highlight=False,
     )
@@ -86,6 +86,12 @@ def print_run(record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:
     _print_conditions(out, record, claims)
     if record["verdicts"]:
         print_verdict(dict(record), out)
+
+
+def _seed_and_threads(settings: Mapping[str, Any]) -> str:
+    """Nothing of what a run of another program does not tell."""
+    seed, threads = settings["seed"], settings["threads"]
+    return ("" if seed is None else f"seed {seed}, ") + ("" if threads is None else f"{threads} threads, ")
 
 
 def _print_conditions(out: Console, record: Mapping[str, Any], claims: Mapping[str, Claim]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from cryorepro.plugins.types import Dataset, Executor, Exporter, Metric, Probe, Runner, Spec
+from cryorepro.plugins.types import Dataset, Executor, Exporter, Importer, Metric, Probe, Runner, Spec
 
 hookspec = pluggy.HookspecMarker("cryorepro")
 hookimpl = pluggy.HookimplMarker("cryorepro")
@@ -39,6 +39,12 @@ def cryorepro_metrics() -> Iterable[Metric]:
 @hookspec
 def cryorepro_exporters() -> Iterable[Exporter]:
     """Exporters: formats a run can leave in."""
+    raise NotImplementedError
+
+
+@hookspec
+def cryorepro_importers() -> Iterable[Importer]:
+    """Importers: runs of other programs, read from what those left."""
     raise NotImplementedError
 
 

@@ -14,7 +14,7 @@ from cryorepro.model.stage import StageFailure
 from cryorepro.plugins import interfaces
 from cryorepro.plugins.catalogue import Registered
 from cryorepro.plugins.errors import PluginError, one_line
-from cryorepro.plugins.types import Dataset, Descriptor, Executor, Exporter, Metric, Probe, Runner, Spec
+from cryorepro.plugins.types import Dataset, Descriptor, Executor, Exporter, Importer, Metric, Probe, Runner, Spec
 
 INTERFACES: dict[str, type] = {
     "datasets": interfaces.DatasetSource,
@@ -22,6 +22,7 @@ INTERFACES: dict[str, type] = {
     "probes": interfaces.MachineProbe,
     "metrics": interfaces.OutcomeMetric,
     "exporters": interfaces.RunExporter,
+    "importers": interfaces.RunImporter,
     "executors": interfaces.StageExecutor,
 }
 
@@ -51,6 +52,8 @@ def instantiate(registered: Registered[Probe]) -> interfaces.MachineProbe: ...
 def instantiate(registered: Registered[Metric]) -> interfaces.OutcomeMetric: ...
 @overload
 def instantiate(registered: Registered[Exporter]) -> interfaces.RunExporter: ...
+@overload
+def instantiate(registered: Registered[Importer]) -> interfaces.RunImporter: ...
 @overload
 def instantiate(registered: Registered[Executor]) -> interfaces.StageExecutor: ...
 @overload

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from cryorepro.em.formats.errata import Erratum
 from cryorepro.model.dataset import DataRequest, PreparedData
+from cryorepro.model.foreign import ForeignRun
 from cryorepro.model.outcome import MetricValue
 from cryorepro.model.stage import Progress, StageCommand, StageRequest, StageResult
 
@@ -165,6 +166,23 @@ class RunExporter(Protocol):
 
     def export(self, run: Mapping[str, Any], run_directory: Path, destination: Path) -> None:
         """Write ``run`` (the record ``cryorepro show --json`` prints) to ``destination``."""
+        ...
+
+
+@runtime_checkable
+class RunImporter(Protocol):
+    """Reads what another program left behind as one run; writes nothing."""
+
+    def recognises(self, source: Path) -> bool:
+        """Whether ``source``, a file or a folder, looks like something this importer reads. Cheap."""
+        ...
+
+    def read(self, source: Path) -> ForeignRun:
+        """What the program did there.
+
+        Raises:
+            InputError: it is malformed, too large, or names files outside ``source``.
+        """
         ...
 
 

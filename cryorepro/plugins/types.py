@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cryorepro.model.dataset import DatasetInfo
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Version of this contract. A plugin declares the major it was written for as ``CRYOREPRO_API = "1"``."""
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
@@ -94,6 +94,11 @@ class Exporter(Descriptor):
 
 
 @dataclass(frozen=True)
+class Importer(Descriptor):
+    """Reads what another program did as a run. Implementation: :class:`~cryorepro.plugins.interfaces.RunImporter`."""
+
+
+@dataclass(frozen=True)
 class Executor(Descriptor):
     """Starts a stage's process somewhere. Implementation: :class:`~cryorepro.plugins.interfaces.StageExecutor`."""
 
@@ -109,6 +114,7 @@ KINDS: dict[str, type[Descriptor]] = {
     "probes": Probe,
     "metrics": Metric,
     "exporters": Exporter,
+    "importers": Importer,
     "executors": Executor,
     "specs": Spec,
 }

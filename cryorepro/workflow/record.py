@@ -99,10 +99,12 @@ def _apply_stage(stages: dict[str, Any], kind: str, data: dict[str, Any]) -> Non
         stage["seed_read_back"] = data["seed"]
 
 
-def _add_usage(attempts: list[dict[str, Any]]) -> dict[str, float]:
-    """Sums over attempts, except memory, whose peak counts."""
-    usage: dict[str, float] = {}
+def _add_usage(attempts: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Sums over attempts, except memory, whose peak counts; None what a foreign run says is not known."""
+    usage: dict[str, float | None] = {}
     for name in _USAGE:
-        values = [attempt[name] for attempt in attempts if attempt.get(name) is not None]
-        usage[name] = (max if name == "peak_memory_bytes" else sum)(values) if values else 0
+        told = [attempt[name] for attempt in attempts if name in attempt]
+        values = [value for value in told if value is not None]
+        nothing = None if told else 0
+        usage[name] = (max if name == "peak_memory_bytes" else sum)(values) if values else nothing
     return usage

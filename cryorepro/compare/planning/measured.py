@@ -32,6 +32,8 @@ def measured_table(records: Sequence[tuple[str, Mapping[str, Any]]], machines: M
             if stage["status"] != "completed":
                 raise InputError(f"run {record['run']}: stage '{name}' is {stage['status']}; its time cannot be used")
             seconds, key = stage["usage"]["wall_seconds"], (instance, gpus)
+            if seconds is None:
+                raise InputError(f"run {record['run']}: how long stage '{name}' took is not known")
             slower = times[name].get(key)
             if slower is None or slower.seconds < seconds:
                 times[name][key] = StageTime(instance=instance, gpus=gpus, seconds=seconds, source=record["run"])
