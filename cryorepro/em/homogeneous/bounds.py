@@ -5,19 +5,27 @@ shells, ``Re<X, C Y'>/s2 - |C Y'|^2/(2 s2)``, is at most ``|C Y|^2/(2 s2)`` plus
 ``sqrt(|C Y'|^2/s2)``.  With the largest power P any slice has there, the gain stays below ``P/2 + 4 sqrt(P)`` with
 probability 0.99997.  The form of the bound is that of Punjani et al. 2017 (Nature Methods 14, 290, Online Methods);
 it takes the mean of CTF^2 over a shell and a sample of slices for the largest power.
+
+A cell's centre also scores less than the best pose within the cell: by a share of ``P/2`` of the shells compared that
+grows as the square of the phase error at the cell's edge.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from cryorepro.em.fourier import HalfPlane
+from cryorepro.em.homogeneous.levels import Level
 from cryorepro.em.preparation import Prepared
 from cryorepro.em.projection import Projector
 
 _DEVIATIONS = 4.0
 _VIEWS = 64
+# Of P/2, measured on a particle of even density: most of the power is in shells well within the last.
+_LOST_PER_SQUARED_PHASE = 0.03
 
 
 def largest_shell_power(projector: Projector, matrices: Tensor, plane: HalfPlane, shells: int) -> Tensor:
@@ -33,8 +41,8 @@ def shell_sums(values: Tensor, plane: HalfPlane, shells: int) -> Tensor:
     return out.index_add_(1, plane.shell, values)
 
 
-def possible_gain(images: Prepared, scale: Tensor, plane: HalfPlane, power: Tensor, radii: list[int]) -> Tensor:
-    """``[b, len(radii)]`` most that the shells beyond each radius (to the last in ``radii``) can add to a score.
+def possible_gain(images: Prepared, scale: Tensor, plane: HalfPlane, power: Tensor, levels: Sequence[Level]) -> Tensor:
+    """``[b, levels]`` most that a candidate's score on each level can still gain, in nats.
 
     ``power [shells]`` is that of `largest_shell_power`, ``scale [b]`` the images' intensity.
     """
@@ -43,6 +51,7 @@ def possible_gain(images: Prepared, scale: Tensor, plane: HalfPlane, power: Tens
     members = torch.bincount(plane.shell, minlength=shells).clamp(min=1)
     largest = weight / members * power
     cumulative = largest.cumsum(dim=1)
-    last = cumulative[:, min(max(radii), shells - 1)]
-    beyond = torch.stack([(last - cumulative[:, min(r, shells - 1)]).clamp(min=0.0) for r in radii], dim=1)
-    return 0.5 * beyond + _DEVIATIONS * beyond.sqrt()
+    compared = torch.stack([cumulative[:, level.radius] for level in levels], dim=1)
+    beyond = (cumulative[:, levels[-1].radius, None] - compared).clamp(min=0.0)
+    lost = torch.tensor([min(1.0, _LOST_PER_SQUARED_PHASE * level.phase**2) for level in levels])
+    return 0.5 * beyond + _DEVIATIONS * beyond.sqrt() + 0.5 * lost * compared

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +14,7 @@ from cryorepro.em.homogeneous.candidates import Candidates
 from cryorepro.em.homogeneous.scores import Weighted
 from cryorepro.em.projection import Projector
 
-_IMAGES_PER_BLOCK = 16
+_IMAGES_PER_BLOCK = 8
 _HALF_TURN = torch.diag(torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64))
 
 
@@ -48,29 +50,45 @@ def coarse_candidates(table: CoarseTable, data: Weighted, keep: int) -> Candidat
     parts = []
     for start in range(0, data.values.shape[0], _IMAGES_PER_BLOCK):
         block = slice(start, start + _IMAGES_PER_BLOCK)
-        scores, shifts = _scores(table, data, block)
+        crosses = _cross_terms(table, data, block)
+        power = data.power[block, : table.real.shape[1]] @ table.power.T
+        # the largest alone is several times quicker than the largest and its place, which few need
+        scores = torch.cat([data.scores(cross.amax(dim=1), power) for cross in crosses], dim=1)
         top = torch.topk(scores, min(keep, scores.shape[1]), dim=1)
-        image = torch.arange(start, start + scores.shape[0]).repeat_interleave(top.values.shape[1])
         orientation = top.indices.flatten()
-        shift = table.shifts[shifts.gather(1, top.indices).flatten()]
-        parts.append(Candidates(image, _matrices(table, orientation), shift, top.values.flatten()))
+        image = torch.arange(scores.shape[0]).repeat_interleave(top.indices.shape[1])
+        shift = table.shifts[_best_shifts(crosses, image, orientation)]
+        parts.append(Candidates(image + start, _matrices(table, orientation), shift, top.values.flatten()))
     return Candidates(*(torch.cat([getattr(part, n) for part in parts]) for n in Candidates.__dataclass_fields__))
 
 
-def _scores(table: CoarseTable, data: Weighted, block: slice) -> tuple[Tensor, Tensor]:
-    """Best score over the shifts ``[b, 2 r]`` of each orientation, then of each half turn, and the shift it has."""
+def _cross_terms(table: CoarseTable, data: Weighted, block: slice) -> tuple[Tensor, Tensor]:
+    """``[b, t, r]`` of every orientation, and of its half turn."""
     pixels = table.real.shape[1]
     shifted = data.values[block, None, :pixels] * table.ramps
     count, shifts = shifted.shape[:2]
-    even = shifted.real.reshape(-1, pixels) @ table.real.T
-    odd = shifted.imag.reshape(-1, pixels) @ table.imaginary.T
-    power = data.power[block, :pixels] @ table.power.T
-    best, where = [], []
-    for cross in (even + odd, even.sub_(odd)):
-        largest = cross.view(count, shifts, -1).max(dim=1)
-        best.append(data.scores(largest.values, power))
-        where.append(largest.indices)
-    return torch.cat(best, dim=1), torch.cat(where, dim=1)
+    with reduced_products():
+        even = shifted.real.reshape(-1, pixels) @ table.real.T
+        odd = shifted.imag.reshape(-1, pixels) @ table.imaginary.T
+    return (even + odd).view(count, shifts, -1), even.sub_(odd).view(count, shifts, -1)
+
+
+def _best_shifts(crosses: tuple[Tensor, Tensor], image: Tensor, orientation: Tensor) -> Tensor:
+    """Place ``[c]`` of the best shift of chosen orientations (half turns after all others)."""
+    rows = crosses[0].shape[2]
+    both = [cross[image, :, orientation % rows] for cross in crosses]
+    return torch.where((orientation >= rows)[:, None], both[1], both[0]).argmax(dim=1)
+
+
+@contextmanager
+def reduced_products() -> Iterator[None]:
+    """Let products round their inputs to bfloat16 where the processor has it; sums stay float32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _matrices(table: CoarseTable, orientation: Tensor) -> Tensor:

@@ -11,22 +11,31 @@ import math
 from dataclasses import dataclass, replace
 
 # A pose wrong by half a step in the worst direction moves the particle's rim by this much phase at most (radians).
-_PHASE_WITHIN_LEVEL = 2.4
+_PHASE_WITHIN_LEVEL = 2.0
 _PHASE_AT_THE_END = 0.5
 _LEAST_SHELL = 5
 _MOST_LEVELS = 8
 # Candidates that go on from each level when the bound excludes fewer; the last number serves all later levels.
-KEPT = (32, 16, 8, 4, 2)
+KEPT = (32, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)
 class Level:
-    """One level: steps of its grid, Fourier radius compared, and most candidates that go on to the next."""
+    """One level.
+
+    Attributes:
+        step_deg, shift_step_px: of its grid.
+        radius: Fourier radius compared.
+        keep: most candidates that go on to the next level.
+        phase: what half a step of rotation and half a step of shift, together, turn the particle's rim by in the
+            outermost shell compared, in radians.
+    """
 
     step_deg: float
     shift_step_px: float
     radius: int
     keep: int
+    phase: float
 
 
 def make_levels(
@@ -54,7 +63,9 @@ def make_levels(
         # phase at shell k of the rim, moved by half a step
         per_shell = 2.0 * math.pi / box_px * diameter_px / 2.0 * math.radians(step_deg) / 2.0
         radius = min(align_shell, max(_LEAST_SHELL, round(_PHASE_WITHIN_LEVEL / per_shell)))
-        levels.append(Level(step_deg, shift_step_px / 2.0**number, radius, kept[min(number, len(kept) - 1)]))
+        shift_step = shift_step_px / 2.0**number
+        phase = radius * math.hypot(per_shell, math.pi * shift_step / box_px)
+        levels.append(Level(step_deg, shift_step, radius, kept[min(number, len(kept) - 1)], phase))
         if radius == align_shell and per_shell * align_shell <= _PHASE_AT_THE_END:
             break
     levels[-1] = replace(levels[-1], keep=kept_at_the_end)

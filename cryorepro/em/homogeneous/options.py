@@ -49,10 +49,10 @@ class HomogeneousOptions:
 
     particle_diameter_angstrom: float
     symmetry: Tensor
-    healpix_order: int = 2
+    healpix_order: int = 3
     shift_range_px: float = 6.0
     later_shift_range_px: float = 3.0
-    shift_step_px: float = 2.0
+    shift_step_px: float = 1.5
     padding: int = 2
     kernel: str = "linear"
     marginalise: bool = False

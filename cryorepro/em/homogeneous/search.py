@@ -67,7 +67,7 @@ def search(model: SearchModel, images: Prepared, scale: Tensor, earlier: Candida
     """
     data = weighted_images(model.plane, images, scale, any_scale=model.any_scale)
     count, last = images.masked.shape[0], model.levels[-1].radius
-    gain = possible_gain(images, scale, model.plane, model.shell_power, [level.radius for level in model.levels])
+    gain = possible_gain(images, scale, model.plane, model.shell_power, model.levels)
     gain[:, -1] = model.spread_nats
     known = torch.full((count,), -torch.inf)
     if earlier is not None:
