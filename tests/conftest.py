@@ -7,8 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.movie_twins import SmallTwin
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["CRYOREPRO_CALIBRATION_SECONDS"] = "0"  # 20 s of every store's first run; tests of it set their own
@@ -20,6 +24,14 @@ def real_data() -> Path:
     path = Path(os.environ.get("CRYOREPRO_TEST_DATA") or ROOT.parent / "shared" / "data")
     assert path.is_dir(), f"real test data are missing: set CRYOREPRO_TEST_DATA (looked at {path})"
     return path
+
+
+@pytest.fixture(scope="session")
+def movie_twin(tmp_path_factory: pytest.TempPathFactory) -> SmallTwin:
+    """Three small TIFF movies of the twin of EMPIAR-10288 and one of another shape, with their truth."""
+    from tests.movie_twins import small_twin
+
+    return small_twin(tmp_path_factory.mktemp("movie-twin"))
 
 
 @pytest.fixture

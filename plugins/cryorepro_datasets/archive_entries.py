@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.dataset import DataRequest, DatasetInfo, PreparedData
@@ -25,6 +27,9 @@ SUMMARIES = {
 }
 
 
+_TWINS = {name: f"cryorepro_datasets.{name.replace('-', '_')}_twin" for name in ("empiar-10025", "empiar-10288")}
+
+
 class ArchiveEntry:
     """The implementation of one such entry; a tier that cannot be prepared is refused with what is missing."""
 
@@ -37,12 +42,14 @@ class ArchiveEntry:
         return load_entry(self.name)
 
     def prepare(self, request: DataRequest) -> PreparedData:
-        """List and link the movies of a local copy.
+        """Simulate the twin, or list and link the movies of a local copy.
 
         Raises:
             InputError: there is none, it is not what the entry declares, or this version lacks something for the
                 tier; the sentence says what.
         """
+        if request.tier == "twin" and self.name in _TWINS:
+            return _twin(self.name).prepare(request)
         tier = self.info.tier(request.tier)
         if tier is None:
             offered = ", ".join(f"'{tier.tier}'" for tier in self.info.tiers)
@@ -56,9 +63,25 @@ class ArchiveEntry:
         )
 
     def truth(self, request: DataRequest) -> Mapping[str, Path]:
-        """Nothing: real data have no truth."""
-        del request
-        return {}
+        """A twin's truth by role; nothing for real data."""
+        if request.tier != "twin" or self.name not in _TWINS:
+            return {}
+        from cryorepro_datasets.movie_twin_truth import truth_files
+
+        return truth_files(request.truth_directory)
+
+
+class TwinModule(Protocol):
+    """A module that simulates one dataset."""
+
+    def prepare(self, request: DataRequest) -> PreparedData:
+        """Simulate it."""
+        ...
+
+
+def _twin(name: str) -> TwinModule:
+    module: TwinModule = import_module(_TWINS[name])
+    return module
 
 
 def descriptor(name: str) -> Dataset:
