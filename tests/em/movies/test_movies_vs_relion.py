@@ -1,0 +1,101 @@
+"""The same files in the real RELION: electron events, the orientation of TIFF, and turned gain references."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from cryorepro.em.movies.eer_writer import events_of_counts, write_movie_eer
+from cryorepro.em.movies.gain import orient
+from cryorepro.em.movies.opening import open_movie
+from cryorepro.em.movies.table import MovieGroup, write_movie_table
+from cryorepro.em.movies.writers import write_movie_mrc, write_movie_tiff
+from cryorepro.em.reextraction import read_micrograph
+
+GROUP = MovieGroup(300.0, 2.7, 0.1, 1.0)
+SIDE = 128
+
+
+def run(folder: Path, *command: str) -> None:
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_relion_renders_our_events_as_we_do(factor: int, tmp_path: Path) -> None:
+    """RELION takes detectors of 4096 x 4096 alone. It writes TIFF upside down, which is how it reads it, too."""
+    stream = np.random.default_rng(factor)
+    drawn = (stream.random((4096, 4096)) < 0.004).astype(np.uint8)
+    drawn[100:140, 3000:3300] = 3
+    write_movie_eer(tmp_path / "movie.eer", events_of_counts(drawn, 6, stream), drawn.shape)
+    run(
+        tmp_path, "relion_convert_to_tiff", "--i", "movie.eer", "--o", "out/", "--eer_grouping", "3",
+        "--eer_upsampling", str(factor), "--compression", "none",
+    )  # fmt: skip
+    theirs = tifffile.imread(tmp_path / "out" / "movie.tif")[:, ::-1]
+    with open_movie(tmp_path / "movie.eer", eer_fractions=2, eer_super_resolution=factor) as movie:
+        ours = movie.read_all()
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.sum() == drawn.sum()
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.uint8], NDArray[np.float32]]:
+    """A movie that does not move, as MRC and TIFF, with a gain reference as both: what a sum looks like is known."""
+    folder = tmp_path_factory.mktemp("still")
+    stream = np.random.default_rng(4)
+    frame = stream.poisson(20.0, (SIDE, SIDE)).astype(np.uint8)
+    frame[10:40, 20:90] += 60
+    gain = stream.uniform(0.8, 1.2, (SIDE, SIDE)).astype(np.float32)
+    frames = np.stack([frame] * 4)
+    write_movie_mrc(folder / "m.mrcs", frames, 2)
+    write_movie_tiff(folder / "t.tif", frames, "lzw")
+    write_movie_mrc(folder / "g.mrc", gain[None], 2)
+    write_movie_tiff(folder / "g.tif", gain[None], "none")
+    for name in ("m.mrcs", "t.tif"):
+        write_movie_table(folder / f"{name}.star", [name], GROUP)
+    return folder, frame, gain
+
+
+def summed(folder: Path, movie: str, output: str, *options: str) -> NDArray[np.float64]:
+    run(
+        folder, "relion_run_motioncorr", "--use_own", "--skip_defect", "--i", f"{movie}.star", "--o", f"{output}/",
+        "--j", "1", *options,
+    )  # fmt: skip
+    micrograph = folder / output / f"{Path(movie).stem}.mrc"
+    return read_micrograph(micrograph)
+
+
+@pytest.mark.parametrize(("movie", "upside_down"), [("m.mrcs", False), ("t.tif", True)])
+def test_relion_turns_tiff_upside_down(
+    movie: str, upside_down: bool, still: tuple[Path, NDArray[np.uint8], NDArray[np.float32]]
+) -> None:
+    folder, frame, gain = still
+    own = f"g.{'mrc' if movie.startswith('m') else 'tif'}"
+    expected = 4.0 * frame * gain
+    found = summed(folder, movie, f"{movie}_own", "--gainref", own)
+    np.testing.assert_allclose(found, expected[::-1] if upside_down else expected, rtol=1e-4)
+    # The other format's gain reference lies upside down on the same movie.
+    other = "g.tif" if own == "g.mrc" else "g.mrc"
+    crossed = summed(folder, movie, f"{movie}_other", "--gainref", other)
+    turned = 4.0 * (frame[::-1] * gain if upside_down else frame * gain[::-1])
+    np.testing.assert_allclose(crossed, turned, rtol=1e-4)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+@pytest.mark.parametrize(("number", "flip"), [(0, "none"), (1, "y"), (2, "x")])
+def test_gain_rotation_and_flip_are_relions(
+    turns: int, number: int, flip: str, still: tuple[Path, NDArray[np.uint8], NDArray[np.float32]]
+) -> None:
+    folder, frame, gain = still
+    options = ("--gainref", "g.mrc", "--gain_rot", str(turns), "--gain_flip", str(number))
+    found = summed(folder, "m.mrcs", f"turned{turns}{number}", *options)
+    np.testing.assert_allclose(found, 4.0 * frame * orient(gain, flip, turns), rtol=1e-4)  # type: ignore[arg-type]
