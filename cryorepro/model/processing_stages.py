@@ -14,25 +14,12 @@ from cryorepro.model.base import Record
 from cryorepro.model.class2d_stages import Class2DParameters, ClassSelectionParameters, ReextractionParameters
 from cryorepro.model.curation_stage import CurationParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
+from cryorepro.model.motion_stage import MotionCorrectionParameters
 from cryorepro.model.picking_stages import ExtractionParameters, PickingParameters, PickInspectionParameters
 from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
 
 BoxPx = Annotated[int, Field(ge=8, le=4096)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class MotionCorrectionParameters(Record):
-    """Alignment of a movie's frames, whole and in patches."""
-
-    pixel_size_angstrom: float | None = Field(None, gt=0, le=100)
-    voltage_kv: float | None = Field(None, ge=60, le=400)
-    spherical_aberration_mm: float | None = Field(None, ge=0, le=10)
-    total_dose_e_per_square_angstrom: float | None = Field(None, gt=0, le=1000)
-    dose_per_frame_e_per_square_angstrom: float | None = Field(None, gt=0, le=100)
-    patches_x: int | None = Field(None, ge=1, le=50)
-    patches_y: int | None = Field(None, ge=1, le=50)
-    bfactor_angstrom2: float | None = Field(None, ge=0, le=5000)
-    flip_gain_y: bool = False
 
 
 class CtfEstimationParameters(Record):

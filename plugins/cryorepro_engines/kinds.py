@@ -21,6 +21,7 @@ from cryorepro.model.class2d_stages import Class2DParameters, ReextractionParame
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
+from cryorepro_engines.kind_motioncorrection import inspect_motioncorrection_stage, motioncorrection_progress
 from cryorepro_engines.kind_picking import (
     inspect_extraction_stage,
     inspect_picking_stage,
@@ -183,6 +184,7 @@ KINDS: dict[str, Kind] = {
     "maskcreate": Kind(("map",), _inspect_maskcreate),
     "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
     "localres": Kind(("half1", "half2"), _inspect_localres),
+    "motioncorrection": Kind(("movies",), inspect_motioncorrection_stage, motioncorrection_progress),
     "ctfestimation": Kind(("micrographs",), _inspect_ctfestimation),
     "curation": Kind(("micrographs",), _inspect_curation),
     "picking": Kind(("micrographs",), inspect_picking_stage),

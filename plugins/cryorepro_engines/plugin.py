@@ -20,6 +20,7 @@ STAGES = (
     "postprocess",
     "localres",
     "ctfrefine",
+    "motioncorrection",
     "ctfestimation",
     "curation",
     "picking",

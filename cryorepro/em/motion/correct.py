@@ -174,8 +174,8 @@ def _sums(
     weights = torch.from_numpy(np.stack(rows)).to(torch.float32)
     sums: Tensor | None = None
     for first, group in raw.groups():
-        part = weighted_sums(group, gain, trajectory.part(first, len(group)), weights[:, first : first + len(group)])
-        sums = part if sums is None else sums.add_(part)
+        chosen = slice(first, first + len(group))
+        sums = weighted_sums(group, gain, trajectory.part(first, len(group)), weights[:, chosen], sums)
     assert sums is not None
     plain = crop(torch.fft.rfft2(sums[-1]), raw.shape, settings.binned) if settings.binned > 1 else sums[-1].clone()
     if basis is None:

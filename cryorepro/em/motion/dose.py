@@ -90,7 +90,8 @@ def weight_basis(accumulated: Floats, voltage_kv: float, pixel_size_angstrom: fl
     highest = float(np.sqrt(0.5))
     k = np.linspace(0.0, highest, _SAMPLES) / pixel_size_angstrom
     weights = exposure_weights(k, accumulated, voltage_kv)
-    left = np.linalg.svd(weights[:, :: _SAMPLES // 512], full_matrices=False)[0]
+    few = torch.from_numpy(np.ascontiguousarray(weights[:, :: _SAMPLES // 512]))
+    left = torch.linalg.svd(few, full_matrices=False)[0].numpy()
     allowed = _ERROR / np.sqrt(len(accumulated))
     for rank in range(1, left.shape[1] + 1):
         frames = left[:, :rank].T

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cryorepro.em.motion.trajectory import SPATIAL, TEMPORAL, Trajectory, spatial_terms
@@ -110,11 +111,13 @@ class _Design:
         centred = centred - (shares[..., None] * centred).sum(axis=1, keepdims=True)
         rows = centred.reshape(-1, len(chosen))
         weighted = np.repeat(weights.ravel(), 2)
-        normal = rows.T @ (rows * weighted[:, None]) + noise * self._prior[np.ix_(chosen, chosen)]
+        heavy = torch.from_numpy(rows * weighted[:, None])  # torch keeps to the threads it was given
+        normal = (torch.from_numpy(rows).T @ heavy).numpy() + noise * self._prior[np.ix_(chosen, chosen)]
         normal += 1e-9 * np.trace(normal) / len(chosen) * np.eye(len(chosen))
         values = np.zeros(2 * self._unknowns)
-        values[chosen] = np.linalg.solve(normal, rows.T @ (aims.ravel() * weighted))
-        rest = aims - centred @ values[chosen]
+        wanted = heavy.T @ torch.from_numpy(aims.ravel())
+        values[chosen] = torch.linalg.solve(torch.from_numpy(normal), wanted).numpy()
+        rest = aims - (torch.from_numpy(centred) @ torch.from_numpy(values[chosen])).numpy()
         freedom = max(2 * weights.sum() - len(chosen) - 2 * len(weights), 1.0)
         return values, rest, float((weights[..., None] * rest**2).sum() / freedom)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.motion.resample import GROUP
 from cryorepro.em.movies.correction import good_neighbours
 
 Pixels = NDArray[Any]
@@ -23,7 +24,11 @@ class FrameSource(Protocol):
 
     frames: int
     shape: tuple[int, int]
-    nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames as stored."""
+        ...
 
     def read_frame(self, index: int) -> Pixels:
         """Frame ``index`` as ``[rows, columns]``."""
@@ -37,7 +42,11 @@ class ArrayFrames:
         self._frames = frames
         self.frames = len(frames)
         self.shape: tuple[int, int] = (frames.shape[1], frames.shape[2])
-        self.nbytes = frames.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames."""
+        return self._frames.nbytes
 
     def read_frame(self, index: int) -> Pixels:
         """Frame ``index``."""
@@ -51,7 +60,9 @@ class RawFrames:
         self._source = source
         self.frames, self.shape = source.frames, source.shape
         per_frame = max(1, source.nbytes // source.frames)
-        self._group = max(1, min(source.frames, memory_bytes // per_frame))
+        # multiples of what is added at once, so that the sums have the same bits for any amount of memory
+        fitting = max(GROUP, memory_bytes // per_frame // GROUP * GROUP)
+        self._group = min(source.frames, fitting)
         self._kept: list[Tensor] | None = None
         self._bad: NDArray[np.intp] | None = None
         self._near: NDArray[np.intp] = np.empty((0, _CANDIDATES), dtype=np.intp)

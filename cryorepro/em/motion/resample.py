@@ -21,7 +21,7 @@ from cryorepro.em.motion.trajectory import Frames, spatial_terms
 
 TILE, TAPS, PHASES = 32, 12, 128
 _KAISER_BETA = 5.0
-_GROUP = 4
+GROUP = 4
 """Frames added to the sums by one product."""
 
 
@@ -59,7 +59,9 @@ class _Plan:
     rows_y: Tensor
 
 
-def weighted_sums(frames: Sequence[Tensor], gain: Tensor | None, trajectory: Frames, weights: Tensor) -> Tensor:
+def weighted_sums(
+    frames: Sequence[Tensor], gain: Tensor | None, trajectory: Frames, weights: Tensor, sums: Tensor | None = None
+) -> Tensor:
     """Sum displaced frames.
 
     Args:
@@ -67,28 +69,34 @@ def weighted_sums(frames: Sequence[Tensor], gain: Tensor | None, trajectory: Fra
         gain: ``[h, w]`` that each is multiplied with, or None.
         trajectory: shifts in pixels of ``frames``.
         weights: ``[sums, frames]``.
+        sums: what to add to, in place. Frames that are added in several calls give the same bits as in one, if each
+            call but the last has a multiple of ``GROUP`` frames.
 
     Returns:
         ``[sums, h, w]`` float32. Beyond the edges of a frame its outermost pixels are repeated.
     """
     height, width = frames[0].shape
     device, columns = frames[0].device, math.ceil(width / TILE)
-    margin = 1 + math.ceil(_spread(trajectory))
+    margin = 2 + math.floor(_spread(trajectory))
     library = band_library(margin).to(device)
-    sums = torch.empty(len(weights), height, width, device=device)
+    if sums is None:
+        sums = torch.zeros(len(weights), height, width, device=device)
     weights = weights.to(device, torch.float32)
-    group = torch.empty(_GROUP, columns, TILE, TILE, device=device)
+    group = torch.empty(GROUP, columns, TILE, TILE, device=device)
+    total = torch.empty(len(weights), columns, TILE, TILE, device=device)
     for top in range(0, height, TILE):
         plan = _plan(trajectory, top, columns, margin)
-        total = torch.zeros(len(weights), columns * TILE * TILE, device=device)
-        for first in range(0, len(frames), _GROUP):
-            members = range(first, min(first + _GROUP, len(frames)))
+        rows = min(TILE, height - top)
+        strip = torch.zeros(len(weights), TILE, columns * TILE, device=device)
+        strip[:, :rows, :width] = sums[:, top : top + rows]
+        total.copy_(strip.view(-1, TILE, columns, TILE).transpose(1, 2))
+        for first in range(0, len(frames), GROUP):
+            members = range(first, min(first + GROUP, len(frames)))
             for place, number in enumerate(members):
                 _displace(frames[number], gain, plan, number, top, margin, library, group[place])
             count = len(members)
-            total.addmm_(weights[:, first : first + count], group[:count].view(count, -1))
-        rows = min(TILE, height - top)
-        tiles = total.view(-1, columns, TILE, TILE).transpose(1, 2).reshape(len(weights), TILE, -1)
+            total.view(len(weights), -1).addmm_(weights[:, first : first + count], group[:count].view(count, -1))
+        tiles = total.transpose(1, 2).reshape(len(weights), TILE, -1)
         sums[:, top : top + rows] = tiles[:, :rows, :width]
     return sums
 

@@ -1,0 +1,169 @@
+"""Motion correction of a list of movies by worker processes, bad ones set aside by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from cryorepro.em.errors import InputError
+from cryorepro.em.formats.star import Value
+from cryorepro.em.motion.correct import MotionSettings, accumulated_motion, correct_movie
+from cryorepro.em.motion.files import MovieFacts, write_micrographs, write_movie
+from cryorepro.em.movies.checking import SET_ASIDE, SetAside, check_movies, write_set_aside
+from cryorepro.em.movies.defects import Mask, read_defects
+from cryorepro.em.movies.exposure import accumulated_exposures, frame_exposures
+from cryorepro.em.movies.gain import fit_gain
+from cryorepro.em.movies.movie import Movie
+from cryorepro.em.movies.opening import open_movie
+from cryorepro.em.movies.table import MovieTable
+from cryorepro.em.parallel import map_in_order
+
+_MEMORY_SHARE = 0.6
+_SUMS = 12
+"""Pictures of a frame's size in float32 that are held at once: weighted sums, transforms, gain."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """Exposure of movies in e/A^2: of a whole movie or of each frame, and before the movie; None where not known."""
+
+    total: float | None = None
+    per_frame: float | None = None
+    before: float = 0.0
+
+    def accumulated(self, movie: Movie) -> NDArray[np.float64] | None:
+        """At the end of every frame that is there."""
+        if self.per_frame is not None:
+            return accumulated_exposures(np.full(movie.frames, self.per_frame), self.before)
+        if self.total is not None:
+            return accumulated_exposures(frame_exposures(self.total, movie.hardware_frames), self.before)
+        return None
+
+
+@dataclass(frozen=True)
+class MotionJob:
+    """Everything about a list of movies that is not in the movies.
+
+    Attributes:
+        table: the list.
+        settings: of each movie by row; exposures are filled in.
+        exposure: None for no exposure weighting.
+        gain: ready to multiply frames; None for none.
+        gain_name: its file.
+        defects: a file of bad pixels, or None.
+        early_e_per_angstrom2: up to which motion counts as early.
+        eer_fractions, eer_super_resolution: as for ``open_movie``.
+        stored_frames: of every movie by declaration, or None for what most have.
+    """
+
+    table: MovieTable
+    settings: list[MotionSettings]
+    exposure: Exposure | None = None
+    gain: NDArray[np.float32] | None = None
+    gain_name: str | None = None
+    defects: Path | None = None
+    early_e_per_angstrom2: float = 4.0
+    eer_fractions: int | None = None
+    eer_super_resolution: int = 1
+    stored_frames: int | None = None
+    said: Callable[[str], None] = field(default=print, compare=False)
+
+
+def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
+    """Correct every usable movie and write sums, trajectories and lists to ``directory``.
+
+    The files have the same bytes for any number of workers.
+
+    Raises:
+        InputError: no movie is usable, or the gain reference or the defects do not fit them.
+    """
+    table = job.table
+    check = check_movies(
+        table.paths,
+        stored_frames=job.stored_frames,
+        eer_fractions=job.eer_fractions,
+        eer_super_resolution=job.eer_super_resolution,
+    )
+    if job.gain is not None:
+        job = replace(job, gain=fit_gain(job.gain, check.shape, job.gain_name or "gain reference"))
+    bad = None if job.defects is None else read_defects(job.defects, check.shape)
+    aside, rows = dict(check.aside), {}
+    for row, fault in aside.items():
+        job.said(f"{table.names[row]}: set aside: {fault.reason}")
+    workers, memory = _affordable(job, check.frames * math.prod(check.shape), math.prod(check.shape), workers)
+    results = map_in_order(
+        lambda place: _one(job, directory, check.usable[place], bad, memory), len(check.usable), workers
+    )
+    for row, result in zip(check.usable, results, strict=True):
+        if isinstance(result, SetAside):
+            aside[row] = result
+            job.said(f"{table.names[row]}: set aside: {result.reason}")
+        else:
+            rows[row] = result
+            job.said(f"{table.names[row]}: moved {result['rlnAccumMotionTotal']:.2f} A")
+    if not rows:
+        first = aside[min(aside)]
+        raise InputError(
+            f"{table.source}: none of {len(table.names)} movies could be corrected; the first: {first.reason}"
+        )
+    pixels = _pixel_sizes(job)
+    write_micrographs(directory, table, rows, pixels)
+    write_set_aside(directory / SET_ASIDE, table.names, aside)
+
+
+def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple[int, int]:
+    """Workers that fit into memory, and bytes that each may keep of a movie; neither changes a result."""
+    free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
+    fixed = _SUMS * 4 * pixels
+    workers = max(1, min(workers, free // max(1, fixed + min(values, 2**30))))
+    return workers, max(2**26, free // workers - fixed)
+
+
+def _one(job: MotionJob, directory: Path, row: int, bad: Mask | None, memory: int) -> dict[str, Value] | SetAside:
+    path = job.table.paths[row]
+    try:
+        with open_movie(path, eer_fractions=job.eer_fractions, eer_super_resolution=job.eer_super_resolution) as movie:
+            return _corrected(job, directory, row, movie, bad, memory)
+    except InputError as error:
+        return SetAside("not_correctable", f"{path}: {error}")
+
+
+def _corrected(
+    job: MotionJob, directory: Path, row: int, movie: Movie, bad: Mask | None, memory: int
+) -> dict[str, Value]:
+    exposures = None if job.exposure is None else job.exposure.accumulated(movie)
+    settings = replace(job.settings[row], accumulated_e_per_angstrom2=exposures, memory_bytes=memory)
+    found = correct_movie(movie, settings, job.gain, bad)
+    before = 0.0 if job.exposure is None else job.exposure.before
+    facts = MovieFacts(
+        movie_name=job.table.names[row],
+        gain_name=job.gain_name,
+        pixel_size_angstrom=settings.pixel_size_angstrom,
+        binned=settings.binned,
+        voltage_kv=settings.voltage_kv,
+        dose_per_frame=0.0 if exposures is None else (float(exposures[-1]) - before) / movie.frames,
+        pre_exposure=before,
+    )
+    names = write_movie(directory, found, facts)
+    values: dict[str, Value] = {"rlnMicrographName": names[0], "rlnMicrographMetadata": names[1]}
+    if len(names) > 3:
+        values = {"rlnMicrographNameNoDW": names[3], **values}
+    motion = accumulated_motion(found.trajectory, settings, job.early_e_per_angstrom2)
+    labels = ("rlnAccumMotionTotal", "rlnAccumMotionEarly", "rlnAccumMotionLate")
+    values.update(zip(labels, motion, strict=True))
+    return values
+
+
+def _pixel_sizes(job: MotionJob) -> Mapping[int, float]:
+    groups = job.table.rows.integers("rlnOpticsGroup").tolist() if "rlnOpticsGroup" in job.table.rows.columns else []
+    sizes = [settings.pixel_size_angstrom * settings.binned for settings in job.settings]
+    known = dict(zip(groups or [1] * len(sizes), sizes, strict=True))
+    numbers = job.table.optics.integers("rlnOpticsGroup").tolist()
+    stored = job.table.optics.numbers("rlnMicrographOriginalPixelSize")
+    return {number: known.get(number, float(stored[place])) for place, number in enumerate(numbers)}
