@@ -63,7 +63,7 @@ class SmallTwin:
     def motion(self, stem: str) -> MovieMotion:
         """The true motion of a movie."""
         table, rows = self.table("trajectories"), self.rows("trajectories", stem)
-        drift = np.stack([table.numbers(f"rlnMicrographShift{axis}")[rows] for axis in "XY"], axis=1)
+        drift = np.stack([table.numbers(f"cryoreproDrift{axis}")[rows] for axis in "XY"], axis=1)
         field = [[table.numbers(f"cryoreproLocal{axis}{term}")[rows] for term in range(TERMS)] for axis in "XY"]
         return MovieMotion(self.gain().shape, drift, np.array(field).transpose(2, 0, 1))
 

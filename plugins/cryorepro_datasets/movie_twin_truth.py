@@ -1,7 +1,8 @@
 """The truth about a twin of movies, as files that only the measurement of outcomes reads.
 
 ``truth_trajectories.star``
-    One row per movie and frame: the drift (``rlnMicrographShiftX``, ``...Y``, pixels) and the twelve coefficients of
+    One row per movie and frame: the drift (``cryoreproDriftX``, ``...Y``, pixels; where the specimen went, so that
+    RELION's shifts, which undo it, have the other sign) and the twelve coefficients of
     the local field (``cryoreproLocalX0`` ... ``Y5``), as `cryorepro.em.movie_twin.motion` explains them.
 ``truth_defocus.star``
     One row per movie: ``rlnDefocusU``, ``V``, ``Angle`` in the middle, and the plane's gradient.
@@ -95,7 +96,7 @@ def _trajectories(truths: Sequence[MovieTruth]) -> dict[str, list[Value]]:
         frames = len(truth.motion.drift_px)
         columns["rlnMicrographName"] += [truth.micrograph] * frames
         columns["rlnMicrographFrameNumber"] += list(range(1, frames + 1))
-    labels = ["rlnMicrographShiftX", "rlnMicrographShiftY"]
+    labels = ["cryoreproDriftX", "cryoreproDriftY"]
     labels += [f"cryoreproLocal{axis}{term}" for axis in "XY" for term in range(TERMS)]
     numbers = np.concatenate(parts)
     return columns | {label: numbers[:, place].tolist() for place, label in enumerate(labels)}

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from cryorepro.em.atomic import model_density
 from cryorepro.em.movie_twin.detector import make_detector, poisson_table
-from cryorepro.em.movie_twin.dose import attenuation, critical_exposure
+from cryorepro.em.movie_twin.dose import attenuation, critical_exposure, frame_exposures
 from cryorepro.em.movie_twin.frames import add_stamps, warp
 from cryorepro.em.movie_twin.ice import IceSpectrum, ice_contrast
 from cryorepro.em.movie_twin.motion import MotionAmplitudes, draw_motion, field_terms
@@ -95,7 +95,7 @@ def test_defocus_spans_its_range_and_some_movies_are_astigmatic() -> None:
 
 
 def test_motion_begins_at_zero_relaxes_and_is_smooth_in_space() -> None:
-    exposures = np.arange(30) * 2.0 + 1.0
+    exposures = frame_exposures(60.0, 30)
     motion = draw_motion(np.random.default_rng(2), exposures, (400, 600), MotionAmplitudes(12.0, 6.0, 0.0, 8.0), PIXEL)
     points = np.random.default_rng(3).random((50, 2)) * (600, 400)
     moved = motion.displacement(points)
@@ -168,7 +168,7 @@ def test_the_barrel_has_the_proteasomes_size_mass_and_symmetry() -> None:
     assert sum(weight[element] for element in model.elements) / 0.93 == pytest.approx(700e3, rel=0.05)
     for operator in symmetry_matrices("D7"):
         distances, partners = cKDTree(positions).query(positions @ operator.T)
-        assert distances.max() < 1e-6 and len(set(partners)) == len(positions)
+        assert np.max(distances) < 1e-6 and len(np.unique(partners)) == len(positions)
 
 
 def test_projections_are_sums_along_the_beam_of_the_turned_model() -> None:
