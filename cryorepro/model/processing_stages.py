@@ -13,10 +13,11 @@ from pydantic import Field
 from cryorepro.model.base import Record
 from cryorepro.model.class2d_stages import Class2DParameters, ClassSelectionParameters, ReextractionParameters
 from cryorepro.model.curation_stage import CurationParameters
+from cryorepro.model.homogeneous_stages import HomogeneousRefinementParameters, NonUniformRefinementParameters
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.motion_stage import MotionCorrectionParameters
 from cryorepro.model.picking_stages import ExtractionParameters, PickingParameters, PickInspectionParameters
-from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters, Symmetry
+from cryorepro.model.stages import STAGE_PARAMETERS, Angstrom, Class3DParameters
 
 BoxPx = Annotated[int, Field(ge=8, le=4096)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,12 +40,6 @@ class Class3DLocalParameters(Class3DParameters):
     """3D classification with a search around the angles already found."""
 
     sigma_angle_degrees: float = Field(gt=0, le=60)
-
-
-class NonUniformRefinementParameters(Record):
-    """Refinement with a regularisation that varies over the map."""
-
-    symmetry: Symmetry = "C1"
 
 
 class LocalResolutionParameters(Record):
@@ -93,6 +88,8 @@ PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "reextraction": ReextractionParameters,
     "initialmodel": InitialModelParameters,
     "class3d_local": Class3DLocalParameters,
+    "homogeneousrefinement": HomogeneousRefinementParameters,
+    "nonuniformrefinement": NonUniformRefinementParameters,
     "nurefine": NonUniformRefinementParameters,
     "localres": LocalResolutionParameters,
     "ctfrefine": CtfRefinementParameters,

@@ -21,6 +21,7 @@ from cryorepro.model.class2d_stages import Class2DParameters, ReextractionParame
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import Progress, StageRequest
 from cryorepro.model.stages import Class3DParameters
+from cryorepro_engines.kind_homogeneous import inspect_homogeneous_stage, inspect_nonuniform_stage
 from cryorepro_engines.kind_motioncorrection import inspect_motioncorrection_stage, motioncorrection_progress
 from cryorepro_engines.kind_picking import (
     inspect_extraction_stage,
@@ -177,6 +178,8 @@ KINDS: dict[str, Kind] = {
     "class3d": Kind(("particles", "reference"), _inspect_class3d, _class3d_progress),
     # a refinement from given poses reconstructs its own reference
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
+    "homogeneousrefinement": Kind(("particles", "reference"), inspect_homogeneous_stage, _refine3d_progress),
+    "nonuniformrefinement": Kind(("particles", "reference"), inspect_nonuniform_stage, _refine3d_progress),
     "classselection": Kind(("particles",), _inspect_classselection),
     "reextraction": Kind(("particles",), _inspect_reextraction),
     "class2d": Kind(("particles",), _inspect_class2d, _class2d_progress),

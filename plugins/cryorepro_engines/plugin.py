@@ -26,16 +26,25 @@ STAGES = (
     "picking",
     "pickinspection",
     "extraction",
+    "homogeneousrefinement",
+    "nonuniformrefinement",
 )
 
 
 @hookimpl
 def cryorepro_runners() -> Iterable[Runner]:
-    """``relion-like`` on whatever device the run has; ``cpu-only`` held to the CPU and to the same bits."""
+    """One set of programs under the names of what they stand in for, and held to the CPU and to the same bits."""
     return [
         Runner(
             "relion-like",
             "RELION's likelihood in torch: CPU or GPU, RELION's own file formats",
+            "cryorepro_engines.runner:RelionLikeRunner",
+            requires=Requirements(modules=("torch",)),
+            stages=STAGES,
+        ),
+        Runner(
+            "cryosparc-like",
+            "from movies to a map as CryoSPARC's pipeline goes: branch and bound, non-uniform refinement, in torch",
             "cryorepro_engines.runner:RelionLikeRunner",
             requires=Requirements(modules=("torch",)),
             stages=STAGES,
