@@ -22,7 +22,7 @@ from cryorepro.em.movies.gain import fit_gain
 from cryorepro.em.movies.movie import Movie
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.table import MovieTable
-from cryorepro.em.parallel import map_in_order
+from cryorepro.em.parallel import keep_freed_memory, map_in_order
 
 _MEMORY_SHARE = 0.6
 _SUMS = 12
@@ -83,6 +83,7 @@ def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
     Raises:
         InputError: no movie is usable, or the gain reference or the defects do not fit them.
     """
+    keep_freed_memory()
     table = job.table
     check = check_movies(
         table.paths,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryorepro.em.motion.fitting import Targets, fit_trajectory
 from cryorepro.em.motion.patches import Patches
-from cryorepro.em.motion.scoring import Band, narrowed, pulls, solve
+from cryorepro.em.motion.scoring import Band, narrowed, own_power, pulls, solve
 from cryorepro.em.motion.trajectory import Trajectory
 
 _STAGES = ((8.0, 2), (2.0, 2), (1.0, 3))
@@ -43,9 +43,10 @@ def fit_local(patches: Patches, whole: Trajectory, bfactor_px2: float, lowest: f
         narrow = [narrowed(spectra, patches.band, bfactor_px2 * broader) for spectra in patches.spectra]
         band = narrow[0][1]
         weight = band.weight(bfactor_px2 * broader, lowest)
+        spectra = [(part, own_power(part)) for part, _ in narrow]
         for _ in range(rounds):
             before = _at(model, patches)
-            model = fit_trajectory(_targets([part for part, _ in narrow], patches, before, weight, band, model), model)
+            model = fit_trajectory(_targets(spectra, patches, before, weight, band, model), model)
             if float(np.abs(_at(model, patches) - before).max()) < _DONE_PX:
                 break
     return model
@@ -58,7 +59,7 @@ def _at(model: Trajectory, patches: Patches) -> NDArray[np.float64]:
 
 
 def _targets(
-    spectra: list[Tensor],
+    spectra: list[tuple[Tensor, Tensor]],
     patches: Patches,
     before: NDArray[np.float64],
     weight: Tensor,
@@ -66,9 +67,9 @@ def _targets(
     model: Trajectory,
 ) -> Targets:
     wanted, roots = before.copy(), np.zeros((len(spectra), 2, 2))
-    for number, part in enumerate(spectra):
+    for number, (part, power) in enumerate(spectra):
         present = torch.from_numpy(before[number]) - patches.taken_px[number]
-        gradient, curvature = pulls(part, present, weight, band)
+        gradient, curvature = pulls(part, power, present, weight, band)
         values, vectors = torch.linalg.eigh(curvature)
         if float(values[0]) <= 0:
             continue

@@ -82,23 +82,32 @@ def weighted_sums(
     if sums is None:
         sums = torch.zeros(len(weights), height, width, device=device)
     weights = weights.to(device, torch.float32)
-    group = torch.empty(GROUP, columns, TILE, TILE, device=device)
+    work = _Buffers(columns, library.shape[1], device)
     total = torch.empty(len(weights), columns, TILE, TILE, device=device)
+    strip = torch.zeros(len(weights), TILE, columns * TILE, device=device)
     for top in range(0, height, TILE):
-        plan = _plan(trajectory, top, columns, margin)
+        plan = _plan(trajectory, top, columns, margin, device)
         rows = min(TILE, height - top)
-        strip = torch.zeros(len(weights), TILE, columns * TILE, device=device)
         strip[:, :rows, :width] = sums[:, top : top + rows]
         total.copy_(strip.view(-1, TILE, columns, TILE).transpose(1, 2))
         for first in range(0, len(frames), GROUP):
-            members = range(first, min(first + GROUP, len(frames)))
-            for place, number in enumerate(members):
-                _displace(frames[number], gain, plan, number, top, margin, library, group[place])
-            count = len(members)
-            total.view(len(weights), -1).addmm_(weights[:, first : first + count], group[:count].view(count, -1))
-        tiles = total.transpose(1, 2).reshape(len(weights), TILE, -1)
-        sums[:, top : top + rows] = tiles[:, :rows, :width]
+            count = min(GROUP, len(frames) - first)
+            for place in range(count):
+                _displace(frames[first + place], gain, plan, first + place, top, margin, library, work, place)
+            total.view(len(weights), -1).addmm_(weights[:, first : first + count], work.group[:count].view(count, -1))
+        strip.view(-1, TILE, columns, TILE).copy_(total.transpose(1, 2))
+        sums[:, top : top + rows] = strip[:, :rows, :width]
     return sums
+
+
+class _Buffers:
+    """Memory that is used again for every strip: making it anew costs more than filling it."""
+
+    def __init__(self, columns: int, side: int, device: torch.device) -> None:
+        self.window = torch.empty(side, columns * TILE + side - TILE, device=device)
+        self.matrices = torch.empty(columns, TILE, side, device=device)
+        self.middle = torch.empty(columns, TILE, side, device=device)
+        self.group = torch.empty(GROUP, columns, TILE, TILE, device=device)
 
 
 def _spread(trajectory: Frames) -> float:
@@ -109,7 +118,7 @@ def _spread(trajectory: Frames) -> float:
     return 1.1 * float(np.ptp(shifts, axis=3).max())
 
 
-def _plan(trajectory: Frames, top: int, columns: int, margin: int) -> _Plan:
+def _plan(trajectory: Frames, top: int, columns: int, margin: int, device: torch.device) -> _Plan:
     along = np.arange(columns * TILE, dtype=np.float64).reshape(columns, TILE)
     middles = along.mean(axis=1, keepdims=True)
     down = top + np.arange(TILE, dtype=np.float64)[None]
@@ -119,7 +128,7 @@ def _plan(trajectory: Frames, top: int, columns: int, margin: int) -> _Plan:
     local = trajectory.local_px
     base_x, rows_x = _rows(trajectory.whole_px[:, 0], local[:, 0], terms_x, margin)
     base_y, rows_y = _rows(trajectory.whole_px[:, 1], local[:, 1], terms_y, margin)
-    return _Plan(base_x, base_y, rows_x, rows_y)
+    return _Plan(base_x, base_y, rows_x.to(device), rows_y.to(device))
 
 
 def _rows(
@@ -136,18 +145,25 @@ def _rows(
 
 
 def _displace(
-    frame: Tensor, gain: Tensor | None, plan: _Plan, number: int, top: int, margin: int, library: Tensor, out: Tensor
+    frame: Tensor,
+    gain: Tensor | None,
+    plan: _Plan,
+    number: int,
+    top: int,
+    margin: int,
+    library: Tensor,
+    work: _Buffers,
+    place: int,
 ) -> None:
     halo = TAPS // 2 + margin
-    side = TILE + 2 * halo
-    columns = len(out)
-    window = torch.empty(side, columns * TILE + 2 * halo, device=out.device)
+    columns, _, side = work.matrices.shape
+    window, matrices = work.window, work.matrices
     _window(frame, gain, top + plan.base_y[number] - halo, plan.base_x[number] - halo, window)
     tiles = window.as_strided((columns, side, side), (TILE, window.stride(0), 1))
-    matrices = library.index_select(0, plan.rows_y[number].to(library.device)).view(columns, TILE, side)
-    middle = torch.bmm(matrices, tiles)
-    matrices = library.index_select(0, plan.rows_x[number].to(library.device)).view(columns, TILE, side)
-    torch.bmm(middle, matrices.transpose(1, 2), out=out)
+    torch.index_select(library, 0, plan.rows_y[number], out=matrices.view(-1, side))
+    torch.bmm(matrices, tiles, out=work.middle)
+    torch.index_select(library, 0, plan.rows_x[number], out=matrices.view(-1, side))
+    torch.bmm(work.middle, matrices.transpose(1, 2), out=work.group[place])
 
 
 def _window(frame: Tensor, gain: Tensor | None, top: int, left: int, out: Tensor) -> None:

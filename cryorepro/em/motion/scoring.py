@@ -74,11 +74,17 @@ def phases(frequencies: Tensor, shifts: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(angle), angle)
 
 
-def pulls(spectra: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[Tensor, Tensor]:
+def own_power(spectra: Tensor) -> Tensor:
+    """Return ``[ny, nx]``, the sum of the squares of all frames' spectra."""
+    return torch.stack([torch.view_as_real(row).square().sum((0, -1)) for row in spectra.unbind(1)])
+
+
+def pulls(spectra: Tensor, power: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[Tensor, Tensor]:
     """Return gradient ``[frames, 2]`` and mean curvature ``[2, 2]`` of the score, in (x, y), float64.
 
     Args:
         spectra: ``[frames, ny, nx]``.
+        power: their own, which is the same at all shifts.
         shifts: ``[frames, 2]`` pixels (x, y) at which the frames are compared.
         weight: ``[ny, nx]``.
         band: of the spectra.
@@ -90,8 +96,8 @@ def pulls(spectra: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[
     curvature = torch.zeros(2, 2, dtype=torch.float64)
     for top in range(0, len(band.fy), _ROWS):
         rows = slice(top, top + _ROWS)
-        moved = spectra[:, rows] * along_y[:, rows, None]
-        moved *= along_x
+        moved = along_y[:, rows, None] * along_x
+        moved *= spectra[:, rows]
         total = moved.sum(dim=0)
         weighted = weight[rows] * (2.0 * math.pi)
         places = torch.stack([band.fx[None, :].expand_as(weighted), band.fy[rows, None].expand_as(weighted)])
@@ -99,9 +105,9 @@ def pulls(spectra: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[
         directed = (weighted * total) * places
         turned = torch.view_as_real(directed * 1j).reshape(2, -1)
         gradient += (torch.view_as_real(moved).reshape(count, -1) @ turned.T).double()
-        square = torch.view_as_real(total).square().sum(-1) - torch.view_as_real(moved).square().sum((0, -1))
-        square = square * (weighted * (2.0 * math.pi / count))
-        curvature += torch.einsum("yx,iyx,jyx->ij", square, places, places).double()
+        square = (torch.view_as_real(total).square().sum(-1) - power[rows]) * (weighted * (2.0 * math.pi / count))
+        bent = (places * square).flatten(1) @ places.flatten(1).T
+        curvature += bent.double()
     return gradient, curvature
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.motion.reduced import taper
-from cryorepro.em.motion.scoring import Band, narrowed, phases, pulls, solve
+from cryorepro.em.motion.scoring import Band, narrowed, own_power, phases, pulls, solve
 
 _COARSE_SIDE = 256
 _COARSE_ROUNDS = 5
@@ -33,9 +33,9 @@ def align_whole(reduced: Tensor, factor: int, bfactor_px2: float, lowest: float,
     shifts = _coarse(spectra, band, factor, bfactor_px2, lowest, largest_px)
     for broader, rounds in _STAGES:
         part, used = narrowed(spectra, band, bfactor_px2 * broader)
-        weight = used.weight(bfactor_px2 * broader, lowest)
+        weight, power = used.weight(bfactor_px2 * broader, lowest), own_power(part)
         for _ in range(rounds):
-            steps = solve(*pulls(part, shifts, weight, used), longest_px=_STEP_PX)
+            steps = solve(*pulls(part, power, shifts, weight, used), longest_px=_STEP_PX)
             shifts = shifts + steps
             if float(steps.abs().max()) < _DONE_PX:
                 break
