@@ -15,7 +15,7 @@ from torch import Tensor
 Floats = NDArray[np.float64]
 LIMITS = {"mean": 10.0, "variance": 10.0}
 """How far an area may be from the middle, in usual differences of neighbouring areas."""
-_ROUNDS = 5
+_ROUNDS, _REACH = 10, 3.0
 _LEAST_AREA_PER_PARTICLE = 3.0
 _GROWTH_PER_DIAMETER = 0.5
 _NORMAL_MAD = 0.6745
@@ -51,24 +51,31 @@ def standardised(feature: Floats, step: float) -> Floats:
         np.abs(feature[apart:] - feature[:-apart]).ravel(),
         np.abs(feature[:, apart:] - feature[:, :-apart]).ravel(),
     ]
-    typical = float(np.median(np.concatenate(spread))) / (_NORMAL_MAD * 2.0**0.5)
-    return np.asarray((feature - _plane(feature)) / max(typical, 1e-9))
+    typical = max(float(np.median(np.concatenate(spread))) / (_NORMAL_MAD * 2.0**0.5), 1e-9)
+    return np.asarray((feature - _plane(feature, typical)) / typical)
 
 
-def _plane(feature: Floats) -> Floats:
-    """A plane through the usual pixels: least squares, outliers given less and less weight."""
+def _plane(feature: Floats, typical: float) -> Floats:
+    """A plane through the usual pixels, grown from the commonest value: what is far from it so far has no weight."""
     y, x = np.asarray(np.indices(feature.shape), dtype=np.float64)
     some = (slice(None, None, 4), slice(None, None, 4))
     wanted = feature[some].ravel()
     design = np.stack([np.ones_like(wanted), x[some].ravel(), y[some].ravel()], axis=1)
-    fitted: Floats = np.array([np.median(wanted), 0.0, 0.0])
+    fitted: Floats = np.array([_commonest(wanted), 0.0, 0.0])
     for _ in range(_ROUNDS):
-        rest = wanted - design @ fitted
-        scale = max(float(np.median(np.abs(rest))) / _NORMAL_MAD, 1e-9)
-        weight = 1.0 / (1.0 + (rest / (2.0 * scale)) ** 2)
-        root = np.sqrt(weight)
+        root = np.exp(-0.25 * ((wanted - design @ fitted) / (_REACH * typical)) ** 2)
         fitted = np.asarray(np.linalg.lstsq(design * root[:, None], wanted * root, rcond=None)[0])
     return np.asarray(fitted[0] + fitted[1] * x + fitted[2] * y)
+
+
+def _commonest(values: Floats) -> float:
+    """The mode, by halving the interval that is shortest for its share of values (Bickel & Fruehwirth 2006)."""
+    ordered = np.sort(values)
+    while len(ordered) > 3:
+        half = (len(ordered) + 1) // 2
+        start = int(np.argmin(ordered[half - 1 :] - ordered[: len(ordered) - half + 1]))
+        ordered = ordered[start : start + half]
+    return float(np.mean(ordered))
 
 
 def _large_areas(bad: NDArray[np.bool_], step: float) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from cryorepro.em.picking.tables import PickTable
 Floats = NDArray[np.float64]
 KEPT = "kept"
 AUTOMATIC = ("valley", "otsu")
-_FEWEST_PICKS = 20
+_FEWEST_PICKS, _LEAST_SHARE = 20, 0.02
 _GRID, _BINS = 512, 256
 _FIRST_WIDTH_OF_RANGE, _WIDER = 0.015, 1.15
 _POWER_DEVIATIONS = 4.0
@@ -77,7 +77,7 @@ def automatic_limits(table: PickTable, rule: str, given: Limits) -> Limits:
 
 
 def valley(values: Floats) -> float | None:
-    """The least density between two heaps of values; None where there is only one."""
+    """The least density between two heaps of values; None where there is only one, or the lower is next to nothing."""
     lowest, highest = float(values.min()), float(values.max())
     if not highest > lowest:
         return None
@@ -92,7 +92,8 @@ def valley(values: Floats) -> float | None:
         width *= _WIDER
     if len(tops) < 2:
         return None
-    return float(grid[tops[0] + int(density[tops[0] : tops[1]].argmin())])
+    found = float(grid[tops[0] + int(density[tops[0] : tops[1]].argmin())])
+    return found if float((values < found).mean()) >= _LEAST_SHARE else None
 
 
 def _density(grid: Floats, values: Floats, width: float) -> Floats:

@@ -22,6 +22,7 @@ _NO_NOISE = 1e-8
 _FLAT = 1e-12
 _EDGE_OF_LOWPASS = 0.1
 _LEAST_SIDE_PX = 16
+_BLOCKS_PER_SIDE = 24
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def prepare(micrograph: Tensor, pixel_size_angstrom: float, band: Band, *, dark_
     deviation = float((source - mean).square().mean(dtype=torch.float64)) ** 0.5
     if not deviation > _FLAT * max(1.0, abs(float(mean))):
         raise InputError("the micrograph is flat")
-    source = (mean - source if dark_particles else source - mean) / deviation
+    source = _level((source - mean) / (-deviation if dark_particles else deviation))
     image, share = _cropped(source, sides, pixel_size_angstrom, band)
     noise = _noise_variance(source) * share
     noise_known = noise > _NO_NOISE
@@ -85,6 +86,21 @@ def prepare(micrograph: Tensor, pixel_size_angstrom: float, band: Band, *, dark_
 def _coarse_side(side: int, ratio: float) -> int:
     """Even number of coarse pixels, at most as many as there are."""
     return min(2 * round(side * ratio / 2.0), side - side % 2)
+
+
+def _level(source: Tensor) -> Tensor:
+    """Without its slope: ice gets thicker across a micrograph, and a transform would see a step at the border.
+
+    The slope is the median difference of neighbouring blocks, so that an edge of carbon has no part in it.
+    """
+    rows, columns = source.shape
+    block = max(1, min(rows, columns) // _BLOCKS_PER_SIDE)
+    means = torch.nn.functional.avg_pool2d(source[None, None], block)[0, 0]
+    along_y = (means[1:] - means[:-1]).median() / block
+    along_x = (means[:, 1:] - means[:, :-1]).median() / block
+    y = torch.arange(rows, dtype=source.dtype, device=source.device) - 0.5 * (rows - 1)
+    x = torch.arange(columns, dtype=source.dtype, device=source.device) - 0.5 * (columns - 1)
+    return source - (along_y * y[:, None] + along_x * x[None])
 
 
 def _cropped(source: Tensor, sides: list[int], pixel: float, band: Band) -> tuple[Tensor, float]:
