@@ -32,6 +32,10 @@ class MrcMovie(Movie):
             InputError: not MRC, of another mode, truncated, or of a size that no movie has.
         """
         header, columns = _read_header(path)
+        if header.axis_order != (1, 2, 3):
+            raise InputError(
+                f"{path}: the axes of a movie's MRC file must be x, y and frames, not {header.axis_order}."
+            )
         frames, rows, stored = header.shape
         self._packed = columns != stored
         self._columns = columns

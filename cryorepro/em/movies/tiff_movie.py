@@ -1,4 +1,4 @@
-"""TIFF movies: one picture per frame, uncompressed, LZW, deflate or zstd; 8, 16 or 32-bit integers and floats.
+"""TIFF movies: one picture per frame, uncompressed, LZW, deflate or zstd; integers of 4 to 32 bits, and floats.
 
 tifffile parses and libtiff (in imagecodecs) decodes: twice as fast as tifffile's own way on LZW, and an error where
 tifffile's decoder of LZW ends the process on damaged bytes.

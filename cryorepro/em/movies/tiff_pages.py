@@ -156,7 +156,7 @@ def check_page(path: Path, page: TiffPage, number: int, size: int) -> None:
         )
     if page.compression in EER_COMPRESSIONS:
         return
-    wanted = math.prod(page.shape) * max(1, page.bitspersample // 8)
+    wanted = math.prod(page.shape) * page.bitspersample // 8
     expansion = _EXPANSION.get(page.compression, 1)
     if wanted > _SMALL_PICTURE_BYTES and wanted > expansion * sum(counts):
         raise InputError(

@@ -134,6 +134,15 @@ def test_huge_claims_take_no_memory(kind: str, tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_mrc_with_turned_axes_is_refused(tmp_path: Path) -> None:
+    write_movie_mrc(tmp_path / "movie.mrcs", counts(), 6)
+    raw = bytearray((tmp_path / "movie.mrcs").read_bytes())
+    raw[64:76] = struct.pack("<3i", 2, 1, 3)
+    (tmp_path / "movie.mrcs").write_bytes(raw)
+    with pytest.raises(InputError, match="x, y and frames"):
+        open_movie(tmp_path / "movie.mrcs")
+
+
 def test_a_ring_of_directories_ends(tmp_path: Path) -> None:
     path = tmp_path / "movie.tif"
     write_movie_tiff(path, counts(), "none")

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.movies.bigtiff import LONG, SHORT, Picture, write_pictures
 from cryorepro.em.movies.eer_writer import events_of_counts, write_movie_eer
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.writers import Compression, write_movie_mrc, write_movie_tiff
@@ -66,6 +67,19 @@ def test_tiff_of_others(order: str, options: dict[str, Any], tmp_path: Path) -> 
     with tifffile.TiffWriter(tmp_path / "movie.tif", byteorder=order) as writer:  # type: ignore[arg-type]
         for frame in frames:
             writer.write(frame, metadata=None, contiguous=False, photometric="minisblack", **options)
+    np.testing.assert_array_equal(read(tmp_path / "movie.tif"), frames)
+
+
+@pytest.mark.parametrize("columns", [6, 7, 2000])
+def test_packed_tiff(columns: int, tmp_path: Path) -> None:
+    """4-bit pixels, the first in the upper half of a byte (TIFF 6.0, FillOrder 1), as some K2 programs write them."""
+    frames = np.random.default_rng(0).integers(0, 16, (2, 1100, columns)).astype(np.uint8)
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, columns % 2)))
+    packed = padded[:, :, 0::2] << 4 | padded[:, :, 1::2]
+    tags = [(256, LONG, columns), (257, LONG, 1100), (258, SHORT, 4), (259, SHORT, 1), (262, SHORT, 1),
+            (277, SHORT, 1), (278, LONG, 1100)]  # fmt: skip
+    with (tmp_path / "movie.tif").open("w+b") as stream:
+        write_pictures(stream, [Picture(frame.tobytes(), tags) for frame in packed])
     np.testing.assert_array_equal(read(tmp_path / "movie.tif"), frames)
 
 
