@@ -15,6 +15,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
 from cryorepro.em.motion.correct import MotionSettings, accumulated_motion, correct_movie
 from cryorepro.em.motion.files import MovieFacts, write_micrographs, write_movie
+from cryorepro.em.motion.raw_frames import TurnedFrames
 from cryorepro.em.movies.checking import SET_ASIDE, SetAside, check_movies, write_set_aside
 from cryorepro.em.movies.defects import Mask, read_defects
 from cryorepro.em.movies.exposure import accumulated_exposures, frame_exposures
@@ -140,7 +141,8 @@ def _corrected(
 ) -> dict[str, Value]:
     exposures = None if job.exposure is None else job.exposure.accumulated(movie)
     settings = replace(job.settings[row], accumulated_e_per_angstrom2=exposures, memory_bytes=memory)
-    found = correct_movie(movie, settings, job.gain, bad)
+    source = TurnedFrames(movie) if movie.kind == "tiff" else movie
+    found = correct_movie(source, settings, job.gain, bad)
     before = 0.0 if job.exposure is None else job.exposure.before
     facts = MovieFacts(
         movie_name=job.table.names[row],

@@ -53,6 +53,27 @@ class ArrayFrames:
         return np.asarray(self._frames[index])
 
 
+class TurnedFrames:
+    """Frames of a TIFF movie upside down, as RELION, MotionCor2 and CryoSPARC read them.
+
+    A gain reference that is said to need a flip in y, the coordinates of picks and the hand of the map are all meant
+    in this orientation. MRC and EER movies are read as they are stored.
+    """
+
+    def __init__(self, source: FrameSource) -> None:
+        self._source = source
+        self.frames, self.shape = source.frames, source.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames as stored."""
+        return self._source.nbytes
+
+    def read_frame(self, index: int) -> Pixels:
+        """Frame ``index``, its last row first."""
+        return np.ascontiguousarray(self._source.read_frame(index)[::-1])
+
+
 class RawFrames:
     """The frames of a movie in groups that fit in memory; a single group is read once and kept."""
 
