@@ -6,8 +6,9 @@ Every file is opened and compared with what the dataset declares, or with what m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +65,7 @@ def check_movies(
     eer_fractions: int | None = None,
     eer_super_resolution: int = 1,
     look_inside: bool = True,
+    workers: int = 1,
 ) -> MovieCheck:
     """Open every movie, and set aside those that cannot be read or are not like the others.
 
@@ -74,26 +76,36 @@ def check_movies(
         eer_fractions: As for ``open_movie``.
         eer_super_resolution: As for ``open_movie``.
         look_inside: Decode the first frame too (all of them if it is zero), to find movies of zeros and of NaN.
+        workers: Processes that open movies at the same time; the outcome does not depend on it.
 
     Raises:
         InputError: no movie can be used, or no majority says what the movies are like.
     """
+    # here, not above: it loads torch, which those who only read the lists of what was set aside do without
+    from cryorepro.em.parallel import map_in_order
+
     found: dict[int, _Found] = {}
     aside: dict[int, SetAside] = {}
-    for index, path in enumerate(paths):
-        try:
-            with open_movie(path, eer_fractions=eer_fractions, eer_super_resolution=eer_super_resolution) as movie:
-                fault = _content_fault(movie) if look_inside else None
-                if fault is None:
-                    found[index] = _Found(sum(movie.hardware_frames), movie.frames, movie.shape)
-                else:
-                    aside[index] = fault
-        except InputError as error:
-            aside[index] = unreadable(error)
+    opener = partial(open_movie, eer_fractions=eer_fractions, eer_super_resolution=eer_super_resolution)
+    results = map_in_order(lambda index: _examine(paths[index], opener, look_inside), len(paths), workers)
+    for index, result in enumerate(results):
+        if isinstance(result, SetAside):
+            aside[index] = result
+        else:
+            found[index] = result
     if not found:
         reasons = "; ".join(each.reason.removesuffix(".") for each in list(aside.values())[:3])
         raise InputError(f"None of {len(paths)} movies can be used: {reasons}.")
     return _compare(paths, found, aside, stored_frames, shape)
+
+
+def _examine(path: Path, opener: Callable[[Path], Movie], look_inside: bool) -> _Found | SetAside:
+    try:
+        with opener(path) as movie:
+            fault = _content_fault(movie) if look_inside else None
+            return fault or _Found(sum(movie.hardware_frames), movie.frames, movie.shape)
+    except InputError as error:
+        return unreadable(error)
 
 
 def _compare(

@@ -54,9 +54,10 @@ def outcome(paths: list[Path], check: MovieCheck) -> dict[str, str]:
     return {paths[index].name: each.fault for index, each in check.aside.items()}
 
 
-def test_a_directory_with_everything_in_it(mixed: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_directory_with_everything_in_it(workers: int, mixed: Path) -> None:
     paths = list_directory(mixed)
-    check = check_movies(paths)
+    check = check_movies(paths, workers=workers)
     assert outcome(paths, check) == EXPECTED
     assert [paths[index].name for index in check.usable] == [f"good{n}.tif" for n in range(5)]
     assert (check.stored_frames, check.frames, check.shape) == (4, 4, (12, 17))
