@@ -1,8 +1,7 @@
 """What every movie file is to the rest of the program: counted frames of one shape, read one by one.
 
 Rows are in the order they are stored in, in every format: row 0 is the first row of the file. RELION turns TIFF
-pictures upside down when it reads them, and leaves MRC and EER as they are (``docs/movies.md`` says what that does to
-gain references).
+pictures upside down when it reads them, and leaves MRC and EER as they are; stages that correct movies do the same.
 """
 
 from __future__ import annotations
