@@ -19,7 +19,7 @@ from cryorepro.em.motion.raw_frames import TurnedFrames
 from cryorepro.em.movies.checking import SET_ASIDE, SetAside, check_movies, write_set_aside
 from cryorepro.em.movies.defects import Mask, read_defects
 from cryorepro.em.movies.exposure import accumulated_exposures, frame_exposures
-from cryorepro.em.movies.gain import fit_gain
+from cryorepro.em.movies.gain import Flip, fit_gain, read_gain
 from cryorepro.em.movies.movie import Movie
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.table import MovieTable
@@ -74,6 +74,22 @@ class MotionJob:
     eer_super_resolution: int = 1
     stored_frames: int | None = None
     said: Callable[[str], None] = field(default=print, compare=False)
+
+
+def read_oriented_gain(path: Path, flip: Flip, quarter_turns: int, *, reciprocal: bool) -> NDArray[np.float32]:
+    """Read a gain reference for frames as they are corrected: a TIFF file's first row is on top, as that of a movie's.
+
+    Raises:
+        InputError: as ``read_gain``.
+    """
+    if path.suffix.lower() in (".tif", ".tiff"):
+        # upside down first, then turned: the same as turned the other way round, then upside down
+        quarter_turns = -quarter_turns
+        if flip == "x":
+            flip, quarter_turns = "none", quarter_turns + 2
+        else:
+            flip = "none" if flip == "y" else "y"
+    return read_gain(path, flip=flip, rotation_quarter_turns=quarter_turns % 4, reciprocal=reciprocal)
 
 
 def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:

@@ -55,10 +55,10 @@ def work(request: StageRequest) -> None:
 
 
 def _gain(path: Path, p: MotionCorrectionParameters) -> NDArray[np.float32]:
-    from cryorepro.em.movies.gain import read_gain
+    from cryorepro.em.motion.job import read_oriented_gain
 
     flip: Flip = "x" if p.flip_gain_x else "y" if p.flip_gain_y else "none"
-    return read_gain(path, flip=flip, rotation_quarter_turns=p.rotate_gain_quarter_turns, reciprocal=p.reciprocal_gain)
+    return read_oriented_gain(path, flip, p.rotate_gain_quarter_turns, reciprocal=p.reciprocal_gain)
 
 
 def _settings(request: StageRequest, group: MovieGroup, p: MotionCorrectionParameters) -> MotionSettings:
