@@ -91,13 +91,14 @@ def _coarse_side(side: int, ratio: float) -> int:
 def _level(source: Tensor) -> Tensor:
     """Without its slope: ice gets thicker across a micrograph, and a transform would see a step at the border.
 
-    The slope is the median difference of neighbouring blocks, so that an edge of carbon has no part in it.
+    The slope is the median difference of blocks a quarter of a side apart, which an edge of carbon hardly moves.
     """
     rows, columns = source.shape
     block = max(1, min(rows, columns) // _BLOCKS_PER_SIDE)
     means = torch.nn.functional.avg_pool2d(source[None, None], block)[0, 0]
-    along_y = (means[1:] - means[:-1]).median() / block
-    along_x = (means[:, 1:] - means[:, :-1]).median() / block
+    down, across = max(1, means.shape[0] // 4), max(1, means.shape[1] // 4)
+    along_y = (means[down:] - means[:-down]).median() / (block * down)
+    along_x = (means[:, across:] - means[:, :-across]).median() / (block * across)
     y = torch.arange(rows, dtype=source.dtype, device=source.device) - 0.5 * (rows - 1)
     x = torch.arange(columns, dtype=source.dtype, device=source.device) - 0.5 * (columns - 1)
     return source - (along_y * y[:, None] + along_x * x[None])
