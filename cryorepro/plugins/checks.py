@@ -88,6 +88,8 @@ def _check_requirements(where: str, requires: object) -> None:
         value = getattr(requires, part.name)
         if part.name in ("executables", "modules"):
             good = _strings(value)
+        elif part.name == "settings":
+            good = value is None or (_strings(value) and len(value) == 2)
         elif part.name == "licence":
             good = value is None or isinstance(value, str)
         else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Literal
 
 from cryorepro.plugins.catalogue import Catalogue, Registered
@@ -79,6 +81,12 @@ def missing_requirements(descriptor: Descriptor) -> list[str]:
     requires = descriptor.requires
     missing = [f"no executable '{name}' on PATH" for name in requires.executables if shutil.which(name) is None]
     missing += [f"no Python module '{name}'" for name in requires.modules if not has_module(name)]
+    if requires.settings:
+        variable, place = requires.settings
+        named = os.environ.get(variable)
+        if not Path(named or place).expanduser().is_file():
+            lacking = f"{named} (named by {variable}) does not exist" if named else f"write {place} or set {variable}"
+            missing.append(f"no settings file: {lacking}")
     if requires.gpu:
         problem = no_gpu()
         if problem:

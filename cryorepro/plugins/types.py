@@ -22,13 +22,17 @@ _PATH = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 @dataclass(frozen=True)
 class Requirements:
-    """What must be at hand before the implementation can work."""
+    """What must be at hand before the implementation can work.
+
+    ``settings`` are an environment variable that names a file, and the place the file is looked for without it.
+    """
 
     executables: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     gpu: bool = False
     network: bool = False
     licence: str | None = None
+    settings: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
