@@ -15,6 +15,7 @@ EXECUTABLES = (
     "relion_mask_create",
     "relion_postprocess",
     "relion_ctf_refine",
+    "relion_run_motioncorr",
     "relion_preprocess",
     "mpirun",
 )
@@ -38,6 +39,7 @@ def cryorepro_runners() -> Iterable[Runner]:
                 "postprocess",
                 "localres",
                 "ctfrefine",
+                "motioncorrection",
                 "extraction",
             ),
         )

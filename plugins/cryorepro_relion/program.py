@@ -15,8 +15,9 @@ REFINE_MPI = "relion_refine_mpi"
 MASK_CREATE = "relion_mask_create"
 POSTPROCESS = "relion_postprocess"
 CTF_REFINE = "relion_ctf_refine"
+MOTION = "relion_run_motioncorr"
 PREPROCESS = "relion_preprocess"
-PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS, CTF_REFINE, PREPROCESS)
+PROGRAMS = (REFINE, REFINE_MPI, MASK_CREATE, POSTPROCESS, CTF_REFINE, PREPROCESS, MOTION)
 _TIMEOUT_S = 60
 
 

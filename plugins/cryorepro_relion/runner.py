@@ -24,6 +24,7 @@ from cryorepro_relion import (
     inputs,
     localres,
     maskcreate,
+    motioncorrection,
     postprocess,
     program,
     refine3d,
@@ -38,6 +39,7 @@ STAGES: Mapping[str, ModuleType] = {
     "postprocess": postprocess,
     "localres": localres,
     "ctfrefine": ctfrefine,
+    "motioncorrection": motioncorrection,
     "extraction": extraction,
 }
 REFINEMENTS = ("class2d", "class3d", "refine3d", "initialmodel")

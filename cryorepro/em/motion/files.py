@@ -154,15 +154,20 @@ def write_micrographs(
     write_star(directory / MICROGRAPHS, [make_block("optics", optics), make_block("micrographs", columns)])
 
 
-def inspect_motion_correction(directory: Path, table: MovieTable) -> JobReport:
+def inspect_motion_correction(directory: Path, table: MovieTable, listed: str = MICROGRAPHS) -> JobReport:
     """Check that every movie was corrected or set aside, once, and that sums and trajectories are there.
+
+    Args:
+        directory: of the job; the names in its lists are relative to it.
+        table: the movies.
+        listed: the list of micrographs.
 
     Raises:
         IncompleteJob: a file is missing, malformed, or says otherwise.
     """
-    blocks = readable(read_star, directory / MICROGRAPHS)
+    blocks = readable(read_star, directory / listed)
     if "micrographs" not in blocks or "optics" not in blocks:
-        raise IncompleteJob(f"{MICROGRAPHS}: a table data_optics or data_micrographs is missing")
+        raise IncompleteJob(f"{listed}: a table data_optics or data_micrographs is missing")
     aside = readable(read_star, directory / SET_ASIDE).get("set_aside", StarBlock("set_aside", {}))
     try:
         found = blocks["micrographs"]
@@ -171,18 +176,17 @@ def inspect_motion_correction(directory: Path, table: MovieTable) -> JobReport:
         left, reasons = aside.text("rlnMicrographMovieName"), aside.text("cryoreproReason")
     except InputError as error:
         raise IncompleteJob(str(error).removesuffix(".")) from error
-    stems = sorted([Path(name).stem for name in names] + [Path(name).stem for name in left])
-    if stems != sorted(Path(name).stem for name in table.names):
-        raise IncompleteJob(f"{MICROGRAPHS}: not every movie was corrected or set aside, once")
+    if sorted(map(_stem, [*names, *left])) != sorted(map(_stem, table.names)):
+        raise IncompleteJob(f"{listed}: not every movie was corrected or set aside, once")
     if not names or not all(np.isfinite(column).all() and (column >= 0).all() for column in motion.values()):
-        raise IncompleteJob(f"{MICROGRAPHS}: a motion is not a finite length")
+        raise IncompleteJob(f"{listed}: a motion is not a finite length")
     shapes = {readable(read_mrc_header, directory / name).shape for name in names}
     if len(shapes) != 1:
-        raise IncompleteJob(f"{MICROGRAPHS}: micrographs of several sizes")
+        raise IncompleteJob(f"{listed}: micrographs of several sizes")
     for name in metadata:
         readable(read_trajectory, directory / name)
     return JobReport(
-        outputs={"micrographs": Path(MICROGRAPHS), "set_aside": Path(SET_ASIDE)},
+        outputs={"micrographs": Path(listed), "set_aside": Path(SET_ASIDE)},
         rows={"micrographs": len(names), "set_aside": len(left)},
         numbers={
             "median_motion_angstrom": float(np.median(motion["rlnAccumMotionTotal"])),
@@ -190,6 +194,11 @@ def inspect_motion_correction(directory: Path, table: MovieTable) -> JobReport:
         },
         notes=_notes(left, reasons),
     )
+
+
+def _stem(name: str) -> str:
+    """What a movie and its micrograph have in common; RELION has no dots in the names of micrographs."""
+    return Path(name).stem.replace(".", "_")
 
 
 def _notes(names: Sequence[str], reasons: Sequence[str]) -> list[str]:
