@@ -96,6 +96,35 @@ def align_maps(
     Raises:
         InputError: the maps are not finite cubes of one size.
     """
+    same, other = align_hands(
+        fixed, moving, pixel_size_angstrom, symmetry, search_resolution_angstrom, refine_resolution_angstrom, rotations
+    )
+    return Alignment(same.rotation, same.shift_angstrom, same.score, other.score)
+
+
+@dataclass(frozen=True)
+class HandAlignment:
+    """``x -> rotation @ x + shift`` in (x, y, z) for one hand, an improper ``rotation`` for the other; its score."""
+
+    rotation: Matrices
+    shift_angstrom: npt.NDArray[np.float64]
+    score: float
+
+
+def align_hands(
+    fixed: Map,
+    moving: Map,
+    pixel_size_angstrom: float,
+    symmetry: str = "C1",
+    search_resolution_angstrom: float = 20.0,
+    refine_resolution_angstrom: float = 10.0,
+    rotations: int = 4608,
+) -> tuple[HandAlignment, HandAlignment]:
+    """The best alignments of ``moving`` as it is and of its mirror image; arguments as in `align_maps`.
+
+    Raises:
+        InputError: the maps are not finite cubes of one size.
+    """
     box = check_cubic(fixed, "fixed map")
     if check_cubic(moving, "moving map") != box:
         raise InputError(f"maps of {box} and {moving.shape[0]} voxels cannot be aligned")
@@ -103,13 +132,14 @@ def align_maps(
     fine = [_shrink(v, pixel_size_angstrom, refine_resolution_angstrom) for v in (fixed, moving)]
     grid = unique_rotations(rotation_grid(rotations), symmetry)
     scale = fine[0].shape[0] / coarse[0].shape[0]
-    best = []
-    for hand in (np.eye(3), _MIRROR):
-        starts = _search(coarse[0], coarse[1], grid @ hand)
-        best.append(max((_refine(fine[0], fine[1], m, scale * s) for m, s in starts), key=lambda found: found[2]))
-    matrix, shift, score = best[0]
     pixel = pixel_size_angstrom * box / fine[0].shape[0]
-    return Alignment(matrix, shift * pixel, score, best[1][2])
+
+    def best(hand: Matrices) -> HandAlignment:
+        starts = _search(coarse[0], coarse[1], grid @ hand)
+        found = max((_refine(fine[0], fine[1], m, scale * s) for m, s in starts), key=lambda each: each[2])
+        return HandAlignment(found[0], found[1] * pixel, found[2])
+
+    return best(np.eye(3)), best(_MIRROR)
 
 
 def _shrink(volume: Map, pixel_size: float, resolution: float) -> Volume:

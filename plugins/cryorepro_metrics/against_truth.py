@@ -16,6 +16,8 @@ from cryorepro.model.outcome import MetricValue
 from cryorepro.plugins.interfaces import MetricContext
 from cryorepro_metrics.assignments import pair
 from cryorepro_metrics.context import number
+from cryorepro_metrics.matched_poses import matched_defocus_error
+from cryorepro_metrics.micrograph_truth import micrograph_defocus_error
 
 
 class ShiftError:
@@ -38,14 +40,20 @@ class ShiftError:
 
 
 class DefocusError:
-    """Median absolute error of the mean defocus of each particle."""
+    """Median absolute error of the mean defocus of each particle, or of each micrograph where the stage wrote those."""
 
     def measure(self, context: MetricContext) -> MetricValue:
         """In Angstrom; the median signed error among the details.
 
+        Particles of a twin of movies are matched with the true ones by where they lie, others by their images.
+
         Raises:
             InputError: found and true particles are not the same images, or a defocus is missing.
         """
+        if "particles" not in context.artifacts and "micrographs" in context.artifacts:
+            return micrograph_defocus_error(context)
+        if "defocus" in context.truth:
+            return matched_defocus_error(context)
         pairing = pair(context.artifacts["particles"], context.truth["particles"])
         found, true = (
             (table.defocus_u_angstrom + table.defocus_v_angstrom) / 2.0 for table in (pairing.found, pairing.true)

@@ -38,6 +38,12 @@ _AGAINST_TRUTH: tuple[_Row, ...] = (
     ("map_truth_fsc", "Mean shell where class maps and true maps part", "class_maps:MapTruthFsc", "shells"),
     ("refined_map_truth", "Shell where refined and true map part", "map_truth:RefinedMapTruth", "shells"),
     ("pick_f1", "F1 of picked against true positions", "against_truth:PickF1", "fraction"),
+    ("residual_motion", "RMS motion left in corrected movies", "motion_truth:ResidualMotion", "px"),
+    ("astigmatism_angle_error", "Median error of its direction", "micrograph_truth:AstigmatismAngleError", "degrees"),
+    ("pick_recall", "Share of true particles that were picked", "picks:PickRecall", "fraction"),
+    ("pick_precision", "Share of picks that are true particles", "picks:PickPrecision", "fraction"),
+    ("matched_pose_error", "Median pose error of picked particles", "matched_poses:MatchedPoseError", "degrees"),
+    ("aligned_map_truth", "Shell where map and truth part, any hand", "aligned_map:AlignedMapTruth", "shells"),
     ("motion_error", "RMS distance of found and true trajectories", "against_truth:MotionError", "angstrom"),
 )
 
