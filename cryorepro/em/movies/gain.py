@@ -29,8 +29,9 @@ def read_gain(
         path: The file; more than one section or picture is refused.
         flip: After the rotation: ``x`` mirrors left and right, ``y`` turns upside down (RELION's 2 and 1).
         rotation_quarter_turns: Clockwise quarter turns with row 0 on top (RELION's ``--gain_rot``).
-        reciprocal: The file holds the sum of a flat exposure, as ``.gain`` files of EER cameras do: its mean divided
-            by each pixel is what multiplies. Pixels of 0 stay 0.
+        reciprocal: The file holds the sum of a flat exposure, which divides: its mean over the pixel is what
+            multiplies, and pixels of 0 stay 0. For EER movies RELION takes MRC and TIFF files so, and multiplies by
+            ``.gain`` files.
 
     Raises:
         InputError: not such a file, a value that is NaN, infinite or negative, all pixels 0, or an unknown flip.

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from cryorepro.em.movies.eer_writer import events_of_counts, write_movie_eer
-from cryorepro.em.movies.gain import orient
+from cryorepro.em.movies.gain import orient, read_gain
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.table import MovieGroup, write_movie_table
 from cryorepro.em.movies.writers import write_movie_mrc, write_movie_tiff
@@ -45,6 +45,26 @@ def test_relion_renders_our_events_as_we_do(factor: int, tmp_path: Path) -> None
         ours = movie.read_all()
     np.testing.assert_array_equal(ours, theirs)
     assert ours.sum() == drawn.sum()
+
+
+@pytest.mark.parametrize(("name", "divides"), [("flat.mrc", True), ("camera.gain", False)])
+def test_gain_of_events_is_relions(name: str, divides: bool, tmp_path: Path) -> None:
+    """For EER, RELION divides by an MRC file and multiplies by the camera's own, and turns neither."""
+    stream = np.random.default_rng(7)
+    drawn = 3 * (stream.random((4096, 4096)) < 0.05).astype(np.uint8)  # the same pixels in all frames: nothing moves
+    write_movie_eer(tmp_path / "movie.eer", events_of_counts(drawn, 3, stream), drawn.shape)
+    write_movie_table(tmp_path / "movie.eer.star", ["movie.eer"], GROUP)
+    gain = np.ones(drawn.shape, dtype=np.float32)
+    gain[500:1000], gain[:, 3000:3200] = 1.25, 0.8
+    if divides:
+        write_movie_mrc(tmp_path / name, gain[None], 2)
+    else:
+        write_movie_tiff(tmp_path / name, gain[None], "none")
+    theirs = summed(tmp_path, "movie.eer", "out", "--gainref", name, "--eer_grouping", "1")
+    ours = drawn * read_gain(tmp_path / name, reciprocal=divides)
+    scale = theirs.sum() / ours.sum()
+    assert abs(scale - 1.0) < 0.05  # the mean that RELION divides by is not quite ours
+    np.testing.assert_allclose(theirs, scale * ours, atol=0.01)
 
 
 @pytest.fixture(scope="module")
