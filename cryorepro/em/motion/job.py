@@ -107,6 +107,7 @@ def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
         stored_frames=job.stored_frames,
         eer_fractions=job.eer_fractions,
         eer_super_resolution=job.eer_super_resolution,
+        workers=workers,
     )
     if job.gain is not None:
         job = replace(job, gain=fit_gain(job.gain, check.shape, job.gain_name or "gain reference"))
