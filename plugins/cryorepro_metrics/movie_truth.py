@@ -20,8 +20,8 @@ _PARENTS_SEARCHED = 4
 
 
 def stem_of(name: str) -> str:
-    """What identifies a micrograph."""
-    return PurePosixPath(name).stem
+    """What identifies a micrograph; RELION writes an underscore for every dot in the names of its micrographs."""
+    return PurePosixPath(name).stem.replace(".", "_")
 
 
 def truth_table(context: MetricContext, role: str) -> StarBlock:
