@@ -111,7 +111,7 @@ def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
     )
     if job.gain is not None:
         job = replace(job, gain=fit_gain(job.gain, check.shape, job.gain_name or "gain reference"))
-    bad = None if job.defects is None else read_defects(job.defects, check.shape)
+    bad = None if job.defects is None else read_defects(job.defects, check.shape, turn_tiff=True)
     aside, rows = dict(check.aside), {}
     for row, fault in aside.items():
         job.said(f"{table.names[row]}: set aside: {fault.reason}")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.movies.movie import Pixels
+from cryorepro.em.movies.opening import TIFF_MAGICS, first_bytes
 from cryorepro.em.movies.pictures import read_picture
 
 Mask = NDArray[np.bool_]
@@ -19,11 +20,16 @@ _SAMPLE_PIXELS = 1_000_000
 _MAD_TO_DEVIATION = 1.4826  # of a normal distribution
 
 
-def read_defects(path: Path | str, shape: tuple[int, int]) -> Mask:
+def read_defects(path: Path | str, shape: tuple[int, int], *, turn_tiff: bool = False) -> Mask:
     """Bad pixels of frames of ``shape``, from a list of rectangles or a picture that is not 0 where they are bad.
 
     A list has one rectangle per line, ``x y width height`` in pixels from the first column and row, as RELION and
     MotionCor2 read it; ``#`` begins a comment.
+
+    Args:
+        path: The file.
+        shape: (rows, columns) of the frames.
+        turn_tiff: Turn a TIFF picture upside down, as RELION does with all TIFF; for frames that were turned, too.
 
     Raises:
         InputError: a line is not such a rectangle or leaves the frame, or the picture is of another shape.
@@ -34,7 +40,8 @@ def read_defects(path: Path | str, shape: tuple[int, int]) -> Mask:
     picture = read_picture(path, "defect mask")
     if picture.shape != shape:
         raise InputError(f"{path}: the defect mask has shape {picture.shape}, but the movie's frames have {shape}.")
-    return np.asarray(picture != 0)
+    mask = np.asarray(picture != 0)
+    return mask[::-1] if turn_tiff and first_bytes(path, 4) in TIFF_MAGICS else mask
 
 
 def _read_rectangles(path: Path, shape: tuple[int, int]) -> Mask:

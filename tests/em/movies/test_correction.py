@@ -51,6 +51,8 @@ def test_masks_are_bad_where_they_are_not_zero(tmp_path: Path) -> None:
     write_movie_mrc(tmp_path / "mask.mrc", mask[None], 2)
     for name in ("mask.tif", "mask.mrc"):
         np.testing.assert_array_equal(read_defects(tmp_path / name, SHAPE), mask)
+    np.testing.assert_array_equal(read_defects(tmp_path / "mask.tif", SHAPE, turn_tiff=True), mask[::-1])
+    np.testing.assert_array_equal(read_defects(tmp_path / "mask.mrc", SHAPE, turn_tiff=True), mask)
     with pytest.raises(InputError, match=r"the defect mask has shape \(40, 50\)"):
         read_defects(tmp_path / "mask.tif", (40, 51))
 

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from cryorepro.em.movies.defects import read_defects
 from cryorepro.em.movies.eer_writer import events_of_counts, write_movie_eer
 from cryorepro.em.movies.gain import orient, read_gain
 from cryorepro.em.movies.opening import open_movie
@@ -87,8 +88,8 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.ui
 
 def summed(folder: Path, movie: str, output: str, *options: str) -> NDArray[np.float64]:
     run(
-        folder, "relion_run_motioncorr", "--use_own", "--skip_defect", "--i", f"{movie}.star", "--o", f"{output}/",
-        "--j", "1", *options,
+        folder, "relion_run_motioncorr", "--use_own", "--i", f"{movie}.star", "--o", f"{output}/", "--j", "1",
+        *(options if "--defect_file" in options else ("--skip_defect", *options)),
     )  # fmt: skip
     micrograph = folder / output / f"{Path(movie).stem}.mrc"
     return read_micrograph(micrograph)
@@ -119,3 +120,31 @@ def test_gain_rotation_and_flip_are_relions(
     options = ("--gainref", "g.mrc", "--gain_rot", str(turns), "--gain_flip", str(number))
     found = summed(folder, "m.mrcs", f"turned{turns}{number}", *options)
     np.testing.assert_allclose(found, 4.0 * frame * orient(gain, flip, turns), rtol=1e-4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("movie", ["m.mrcs", "t.tif"])
+@pytest.mark.parametrize("name", ["d.txt", "d.mrc", "d.tif"])
+def test_defects_lie_where_relion_sees_them(name: str, movie: str, tmp_path: Path) -> None:
+    """Rectangles and masks refer to frames as RELION has them after reading, and a TIFF mask is turned as well.
+
+    Of two bright rectangles that turning exchanges, the one that is declared bad must be gone.
+    """
+    frame = np.random.default_rng(6).poisson(20.0, (SIDE, SIDE)).astype(np.uint8)
+    low, high = np.s_[5:8, 100:107], np.s_[SIDE - 8 : SIDE - 5, 100:107]
+    frame[40:100, 10:80] += 50  # a scene of so much contrast that the rectangles do not count as hot
+    frame[low], frame[high] = 110, 110
+    if movie == "t.tif":
+        write_movie_tiff(tmp_path / movie, np.stack([frame] * 4), "lzw")
+    else:
+        write_movie_mrc(tmp_path / movie, np.stack([frame] * 4), 6)
+    write_movie_table(tmp_path / f"{movie}.star", [movie], GROUP)
+    (tmp_path / "d.txt").write_text("100 5 7 3\n")
+    mask = np.zeros((1, SIDE, SIDE), dtype=np.float32)
+    mask[0][low] = 1
+    write_movie_mrc(tmp_path / "d.mrc", mask, 2)
+    write_movie_tiff(tmp_path / "d.tif", mask, "none")
+    found = summed(tmp_path, movie, "out", "--defect_file", name)
+    bad = read_defects(tmp_path / name, frame.shape, turn_tiff=True)
+    gone, kept = (low, high) if bad[low].all() else (high, low)
+    assert bad[gone].all() and bad.sum() == 21
+    assert found[kept].min() > 300 > 150 > found[gone].mean()
