@@ -1,7 +1,8 @@
 """Runs of other programs, kept beside imported bundles: ``imported/RUN`` with a journal, a seal and an origin.
 
-The journal is written now, from what an importer read; times are those the other program recorded. Nothing in such a
-run was measured or watched by this package, so its outcomes are ``unverifiable`` and no claim is attempted.
+The journal is written now, from what an importer read; times are those the other program recorded. An outcome is
+measured here from the maps that came with it, or is ``unverifiable``; figures the program reports are only its stages'
+numbers. No claim is attempted, because nothing says on which data the program worked.
 """
 
 from __future__ import annotations
@@ -16,16 +17,22 @@ import yaml
 import cryorepro
 from cryorepro.bundle.imported import FOLDER, ORIGIN
 from cryorepro.em.errors import InputError
-from cryorepro.model.benchmark import Benchmark
+from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.model.benchmark import Benchmark, OutcomeSpec
+from cryorepro.model.dataset import PreparedData
 from cryorepro.model.fingerprint import ProbeResult
-from cryorepro.model.foreign import ForeignRun, ForeignStage
+from cryorepro.model.foreign import ForeignOutcome, ForeignRun, ForeignStage
+from cryorepro.model.outcome import Outcome
+from cryorepro.plugins.loader import load_catalogue
 from cryorepro.store.event import utc_now
 from cryorepro.store.home import Home, new_run_uid
 from cryorepro.store.journal import Journal
 from cryorepro.store.seal import seal_run
 from cryorepro.workflow.files import describe, read_json, write_json
+from cryorepro.workflow.measure import measure
 
 UNKNOWN = "unknown"
+Outputs = list[dict[str, Any]]
 LARGEST_KEPT_BYTES = 8 * 1024**3
 
 
@@ -76,16 +83,42 @@ def _write(draft: Path, uid: str, run: ForeignRun) -> None:
         journal.append("attempt_started", {"attempt": 1})
         probes = [_probe(run.program, name, data) for name, data in sorted(run.machine.items())]
         journal.append("fingerprint_recorded", {"probes": probes, "calibration": None})
-        for index, stage in enumerate(run.stages, 1):
-            _write_stage(journal, draft, run.program, index, stage)
-        for outcome in run.outcomes:
-            said = {"outcome": outcome.name, "metric": outcome.metric, "stage": outcome.stage, "value": None}
-            rest: dict[str, Any] = {"status": "unverifiable", "reason": outcome.reason, "artifacts": {}}
-            journal.append("outcome_measured", {**said, **rest})
-        _end(journal, run)
+        outputs = {
+            stage.name: _write_stage(journal, draft, run.program, index, stage)
+            for index, stage in enumerate(run.stages, 1)
+        }
+        outcomes = [_outcome(draft, run, spec, outputs) for spec in run.outcomes]
+        for outcome in outcomes:
+            said = outcome.model_dump(mode="json")
+            journal.append("outcome_measured", {"outcome": said.pop("name"), **said})
+        _end(journal, run, outcomes)
 
 
-def _end(journal: Journal, run: ForeignRun) -> None:
+def _outcome(draft: Path, run: ForeignRun, spec: ForeignOutcome, outputs: dict[str, Outputs]) -> Outcome:
+    """Measured from half maps that came with a stage that completed, else unverifiable with the importer's reason."""
+    stage = next(stage for stage in run.stages if stage.name == spec.stage)
+    roles = {entry["role"] for entry in outputs[spec.stage]}
+    known = {"name": spec.name, "metric": spec.metric, "stage": spec.stage}
+    if stage.status != "completed" or not {"half1", "half2"} <= roles:
+        return Outcome(**known, status="unverifiable", reason=spec.reason)
+    half = next(entry["path"] for entry in outputs[spec.stage] if entry["role"] == "half1")
+    data = PreparedData(files={}, pixel_size_angstrom=_pixel_size(draft / half), voltage_kv=0.0, origin=run.program)
+    job = {
+        "run": str(draft),
+        "stages": {spec.stage: {"outputs": outputs[spec.stage], "parameters": {}, "numbers": stage.numbers}},
+        "data": {"truth": [], "prepared": data.model_dump(mode="json")},
+    }
+    return measure(load_catalogue(), job, OutcomeSpec(**known))
+
+
+def _pixel_size(half: Path) -> float:
+    try:
+        return read_mrc_header(half).voxel_size_angstrom[0]
+    except InputError:
+        return 0.0  # the metric reads the map itself and says what is wrong with it
+
+
+def _end(journal: Journal, run: ForeignRun, outcomes: list[Outcome]) -> None:
     times = [stage.wall_seconds for stage in run.stages if stage.status != "not-attempted"]
     known = [seconds for seconds in times if seconds is not None]
     total = sum(known) if len(known) == len(times) and times else None
@@ -96,7 +129,7 @@ def _end(journal: Journal, run: ForeignRun) -> None:
     ended = {"attempt": 1, "status": run.status, "elapsed_seconds": total, "reason": reason}
     journal.append("attempt_ended", ended)
     journal.append("run_ended", {"status": run.status, "reason": reason, "elapsed_seconds_all_attempts": total})
-    seal_run(journal, run.status, {outcome.name: "unverifiable" for outcome in run.outcomes})
+    seal_run(journal, run.status, {row.name: row.value.value if row.value else row.status for row in outcomes})
 
 
 def _spec(run: ForeignRun) -> dict[str, Any]:
@@ -142,14 +175,14 @@ def _probe(program: str, name: str, data: dict[str, Any]) -> dict[str, Any]:
     return ProbeResult(name=name, plugin=program, status="ok", seconds=0.0, data=data).model_dump(mode="json")
 
 
-def _write_stage(journal: Journal, draft: Path, program: str, index: int, stage: ForeignStage) -> None:
+def _write_stage(journal: Journal, draft: Path, program: str, index: int, stage: ForeignStage) -> Outputs:
     journal.append("stage_planned", {
         "stage": stage.name, "index": index, "kind": stage.kind, "runner": program, "program": stage.program,
         "argv": [], "environment": {}, "parameters": stage.parameters, "departures": [], "seed": None, "threads": None,
         "inputs": [],
     })  # fmt: skip
     if stage.status == "not-attempted":
-        return
+        return []
     journal.append("stage_started", {"stage": stage.name, "attempt": 1, "resumed": False, "started_at": None})
     journal.append("stage_ended", {
         "stage": stage.name, "attempt": 1, "status": stage.status, "exit_code": None,
@@ -168,3 +201,4 @@ def _write_stage(journal: Journal, draft: Path, program: str, index: int, stage:
         "stage": stage.name, "outputs": outputs, "iterations": None, "rows": stage.rows, "seed": None,
         "numbers": stage.numbers, "notes": stage.notes,
     })  # fmt: skip
+    return outputs

@@ -44,7 +44,7 @@ class ForeignStage(Record):
 
 
 class ForeignOutcome(Record):
-    """A quantity that could not be measured here, and why."""
+    """A quantity to measure from the stage's files; ``reason`` says why there is none where they are not kept."""
 
     name: str = Name
     metric: str = Name

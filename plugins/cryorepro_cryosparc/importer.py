@@ -69,5 +69,5 @@ def _outcome(stages: list[ForeignStage]) -> ForeignOutcome:
         )
     reported = refined[-1].numbers.get(RESOLUTION)
     said = "reported none" if reported is None else f"reported {reported:.2f} A"
-    reason = f"CryoSPARC {said}; it was not measured here from half maps"
+    reason = f"CryoSPARC {said}; no half maps are in the export"
     return ForeignOutcome(name="resolution", metric="half_map_fsc", stage=refined[-1].name, reason=reason)

@@ -19,15 +19,20 @@ LARGEST_DOCUMENT = 64 * 1024**2
 MOST_JOBS = 5000
 MOST_FILES = 500
 DEEPEST = 4
+_KEPT = (".cs", ".mrc")
 _MOST_FOLDERS = 100_000
 
 
 @dataclass(frozen=True)
 class FoundJob:
-    """A job, where its document lies, its event log, and its tables by output; ``missing`` are those not there."""
+    """A job, its event log, and its tables by output; ``missing`` are those not there.
+
+    ``document`` is the file it was read from, ``root`` the folder nothing may lead out of.
+    """
 
     job: Job
-    folder: Path
+    document: Path
+    root: Path
     log: EventLog | None
     tables: tuple[tuple[str, Path], ...]
     missing: tuple[str, ...]
@@ -113,7 +118,7 @@ def _find(source: Path, path: Path, job: Job) -> FoundJob:
     missing: list[str] = []
     for output in job.outputs:
         for name in output.files:
-            table = _inside(root, folder, name, path)
+            table = inside(root, path, name)
             if table is None:
                 missing.append(Path(name).name)
             else:
@@ -123,9 +128,8 @@ def _find(source: Path, path: Path, job: Job) -> FoundJob:
             tables.setdefault(table.resolve(), _output_of(job.outputs, table))
     if len(tables) > MOST_FILES:
         raise InputError(f"{path}: more than {MOST_FILES} tables")
-    return FoundJob(
-        job, folder, _log(folder, job.uid), tuple((role, table) for table, role in tables.items()), tuple(missing)
-    )
+    found = tuple((role, table) for table, role in tables.items())
+    return FoundJob(job, path, root, _log(folder, job.uid), found, tuple(missing))
 
 
 def _output_of(outputs: tuple[JobOutput, ...], table: Path) -> str:
@@ -134,21 +138,21 @@ def _output_of(outputs: tuple[JobOutput, ...], table: Path) -> str:
     return max(fits, key=len, default="table")
 
 
-def _inside(root: Path, folder: Path, name: str, path: Path) -> Path | None:
-    """A table that a document names, relative to the project or the job; None when it is not there.
+def inside(root: Path, document: Path, name: str) -> Path | None:
+    """A table or map that a document names, relative to the project or the job; None when it is not there.
 
     Raises:
         InputError: it is absolute or leads out of the project.
     """
-    relative = Path(name.removeprefix(">"))
+    relative, folder = Path(name.removeprefix(">")), document.parent
     if "\0" in name or relative.is_absolute() or ".." in relative.parts:
-        raise InputError(f"{path}: the file {name[:80]!r} lies outside the project")
-    for base in (root, folder):
-        table = base / relative
-        if table.suffix == ".cs" and table.is_file() and not table.is_symlink():
-            if not table.resolve().is_relative_to(root.resolve()):
-                raise InputError(f"{path}: the file {name[:80]!r} lies outside the project")
-            return table.resolve()
+        raise InputError(f"{document}: the file {name[:80]!r} lies outside the project")
+    own = Path(*relative.parts[1:]) if relative.parts[:1] == (folder.name,) else relative
+    for file in (root / relative, folder / relative, folder / own):
+        if file.suffix in _KEPT and file.is_file() and not file.is_symlink():
+            if not file.resolve().is_relative_to(root.resolve()):
+                raise InputError(f"{document}: the file {name[:80]!r} lies outside the project")
+            return file.resolve()
     return None
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.cryosparc import read_cs
+from cryorepro.em.formats.cryosparc import CsTable, read_cs
 from cryorepro.model.foreign import ForeignFile, ForeignStage, ForeignStatus
 from cryorepro_cryosparc.job_types import kind_of, slug
 from cryorepro_cryosparc.mongo import shown
-from cryorepro_cryosparc.project import FoundJob
+from cryorepro_cryosparc.project import FoundJob, inside
 
 RESOLUTION = "reported_resolution_angstrom"
+MAPS = {"map": "map/path", "half1": "map_half_A/path", "half2": "map_half_B/path", "mask": "mask_refine/path"}
 _STATUS: Mapping[str, ForeignStatus] = {
     "completed": "completed",
     "failed": "failed",
@@ -94,19 +96,34 @@ def _tables(found: FoundJob) -> tuple[list[ForeignFile], dict[str, int], list[st
     rows: dict[str, int] = {}
     notes = [f"output unverifiable: {shown(name, 100)} is not in the export" for name in found.missing]
     used: dict[str, int] = {}
+    maps: dict[str, Path] = {}
     for output, path in found.tables:
         try:
-            count = len(read_cs(path))
+            table = read_cs(path)
         except InputError as error:
             notes.append(f"output unverifiable: {shown(str(error).removeprefix(str(path.parent) + '/'), 200)}")
             continue
+        maps |= _maps(found, table)
         used[output] = used.get(output, 0) + 1
         role = slug(output) if used[output] == 1 else f"{slug(output)}-{used[output]}"
         files.append(ForeignFile(role=role, path=path))
-        rows[role] = count
+        rows[role] = len(table)
+    files += [ForeignFile(role=role, path=path) for role, path in maps.items() if role not in rows]
     for told in found.job.outputs:
         rows.setdefault(slug(told.name), told.items)
     return files, rows, notes
+
+
+def _maps(found: FoundJob, table: CsTable) -> dict[str, Path]:
+    """The map, half maps and mask of a refinement, as far as they are in the export and are maps."""
+    maps: dict[str, Path] = {}
+    for role, field in MAPS.items():
+        if field not in table or not len(table):
+            continue
+        path = inside(found.root, found.document, table.texts(field)[0])
+        if path is not None:
+            maps[role] = path
+    return maps
 
 
 def _numbers(found: FoundJob) -> dict[str, float]:

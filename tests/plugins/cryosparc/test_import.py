@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryorepro_cryosparc.importer import CryosparcImporter
+from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.formats.cryosparc import write_cs
+from cryorepro.em.formats.maps import write_map
 from tests.conftest import Command
 from tests.plugins.cryosparc.projects import (
     bson,
@@ -57,8 +61,52 @@ def test_what_is_missing_reads_unverifiable(cryorepro: Command, home: Path, tmp_
     assert "wall time unverifiable" in notes and "J9_005_particles.cs is not in the export" in notes
     assert refined["numbers"] == {"reported_resolution_angstrom": 2.86}
     outcome = record["outcomes"]["resolution"]
-    assert outcome["status"] == "unverifiable" and outcome["value"] is None and "reported 2.86 A" in outcome["reason"]
+    assert (
+        outcome["status"] == "unverifiable"
+        and outcome["value"] is None
+        and outcome["reason"] == ("CryoSPARC reported 2.86 A; no half maps are in the export")
+    )
     assert record["verdict"] is None and record["verdicts"] == []
+
+
+def first_shell_below(first: NDArray[Any], second: NDArray[Any], threshold: float) -> int:
+    """The last shell before the FSC falls below the threshold, worked out here with numpy alone."""
+    one, two = (np.fft.fftn(volume) for volume in (first, second))
+    axes = [np.fft.fftfreq(size) * size for size in first.shape]
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij"))).round().astype(int)
+    for shell in range(1, first.shape[0] // 2 + 1):
+        a, b = one[radius == shell], two[radius == shell]
+        curve = (a * b.conj()).sum().real / np.sqrt((abs(a) ** 2).sum() * (abs(b) ** 2).sum())
+        if curve < threshold:
+            return shell - 1
+    return len(first) // 2
+
+
+def test_half_maps_in_the_export_are_measured(cryorepro: Command, home: Path, tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(4), 24
+    axes = np.meshgrid(*[np.arange(n) - n / 2] * 3, indexing="ij")
+    signal = 30 * np.exp(-sum(axis**2 for axis in axes) / 8)
+    halves = [(signal + rng.normal(size=(n, n, n))).astype(np.float32) for _ in range(2)]
+    project = project_5(tmp_path)
+    for name, half in zip(("A", "B"), halves, strict=True):
+        write_map(project / "J9" / f"J9_map_half_{name}.mrc", half, 2.0)
+    names = {f"map_half_{name}/path": f"J9/J9_map_half_{name}.mrc" for name in "AB"}
+    write_cs(project / "J9" / "J9_volume.cs", {name: np.array([path], dtype=object) for name, path in names.items()})
+    record = shown(cryorepro, project)
+    outcome = record["outcomes"]["resolution"]
+    assert outcome["status"] == "measured"
+    assert (
+        outcome["value"]["shell"] == first_shell_below(halves[0], halves[1], 0.143) and outcome["value"]["box_px"] == n
+    )
+    assert {entry["role"] for entry in record["stages"]["j9-nonuniform_refine_new"]["outputs"]} >= {"half1", "half2"}
+    assert record["verdicts"] == [], "no claim is attempted"
+
+
+def test_one_jobs_folder_alone_is_a_run_too(tmp_path: Path) -> None:
+    run = CryosparcImporter().read(project_5(tmp_path) / "J2")
+    (stage,) = run.stages
+    assert stage.inputs == {"movies": "data.j1-imported_movies"} and stage.rows == {"micrographs": 4}
+    assert not [note for note in stage.notes if "not in the export" in note]
 
 
 def test_hardware_is_kept_and_names_and_secrets_are_not(cryorepro: Command, home: Path, tmp_path: Path) -> None:
