@@ -17,6 +17,7 @@ EXECUTABLES = (
     "relion_ctf_refine",
     "relion_run_motioncorr",
     "relion_preprocess",
+    "relion_autopick",
     "mpirun",
 )
 
@@ -40,6 +41,7 @@ def cryorepro_runners() -> Iterable[Runner]:
                 "localres",
                 "ctfrefine",
                 "motioncorrection",
+                "picking",
                 "extraction",
             ),
         )

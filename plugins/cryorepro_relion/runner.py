@@ -25,6 +25,7 @@ from cryorepro_relion import (
     localres,
     maskcreate,
     motioncorrection,
+    picking,
     postprocess,
     program,
     refine3d,
@@ -40,6 +41,7 @@ STAGES: Mapping[str, ModuleType] = {
     "localres": localres,
     "ctfrefine": ctfrefine,
     "motioncorrection": motioncorrection,
+    "picking": picking,
     "extraction": extraction,
 }
 REFINEMENTS = ("class2d", "class3d", "refine3d", "initialmodel")
