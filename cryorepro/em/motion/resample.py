@@ -169,8 +169,10 @@ def _displace(
 def _window(frame: Tensor, gain: Tensor | None, top: int, left: int, out: Tensor) -> None:
     """Fill ``out`` with a frame times its gain from row ``top``, column ``left`` on, repeating its edges."""
     (height, width), (rows, columns) = frame.shape, out.shape
-    first, last = min(max(top, 0), height - 1), max(min(top + rows, height), 1)
-    begin, end = min(max(left, 0), width - 1), max(min(left + columns, width), 1)
+    # a window beyond an edge holds nothing but that edge, as does one that just touches it
+    top, left = min(max(top, 1 - rows), height - 1), min(max(left, 1 - columns), width - 1)
+    first, last = max(top, 0), min(top + rows, height)
+    begin, end = max(left, 0), min(left + columns, width)
     above, below, before, after = first - top, last - top, begin - left, end - left
     part, inner = frame[first:last, begin:end], out[above:below, before:after]
     inner.copy_(part)

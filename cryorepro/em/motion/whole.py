@@ -14,6 +14,8 @@ _STAGES = ((16.0, 2), (4.0, 2), (1.0, 4))
 """Factors of the B-factor, and rounds with each: a wide peak first."""
 _DONE_PX = 0.005
 _STEP_PX = 6.0
+_PRIOR_DEVIATIONS = 8.0
+"""By so many deviations of the noise must a peak at the largest shift stand out more than one without a shift."""
 
 
 def align_whole(reduced: Tensor, factor: int, bfactor_px2: float, lowest: float, largest_px: float) -> Tensor:
@@ -73,6 +75,11 @@ def _peaks(images: Tensor, step_px: Tensor, largest_px: float) -> Tensor:
     reach_x = min(int(largest_px / float(step_px[0])) + 1, (wide - 3) // 2)
     centred = torch.fft.fftshift(images, dim=(1, 2))
     middle_y, middle_x = high // 2, wide // 2
+    # in units of the map's noise; a peak far out must stand out more than one near by, as it is less likely
+    y_px = (torch.arange(high) - middle_y) * float(step_px[1])
+    x_px = (torch.arange(wide) - middle_x) * float(step_px[0])
+    far = (y_px[:, None] ** 2 + x_px**2) * (_PRIOR_DEVIATIONS / largest_px**2)
+    centred = centred / centred.std(dim=(1, 2), keepdim=True).clamp(min=1e-20) - far
     inner = centred[
         :, middle_y - reach_y : middle_y + reach_y + 1, middle_x - reach_x : middle_x + reach_x + 1
     ].reshape(count, -1)
