@@ -14,6 +14,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.cryosparc import CsTable, write_cs
 from cryorepro.em.formats.cryosparc_micrographs import MICROGRAPHS, exposure_blocks
 from cryorepro.em.formats.cryosparc_particles import cs_particles, left_behind, place_columns
+from cryorepro.em.formats.cryosparc_stacks import link_stacks_as, stack_names
 from cryorepro.em.formats.maps import write_stack
 from cryorepro.em.formats.mrc import read_mrc_header
 from cryorepro.em.formats.particles import write_particles
@@ -58,12 +59,12 @@ def collect(master: Master, job: JobController, product: Product, directory: Pat
     if product.shape == "micrographs":
         write_star(directory / name, exposure_blocks(table, MICROGRAPHS))
     elif product.shape == "particles":
-        write_particles(directory / name, cs_particles(table))
-        into.notes += left_behind(table)
+        _particles(master, table, directory / name, into)
     else:
         _picks(table, directory)
     into.files[product.role], into.rows[product.role] = name, len(table)
-    _link(master, table, directory, into)
+    if product.shape != "particles":
+        _link(master, table, directory, into)
 
 
 def load(master: Master, job: JobController, output: str) -> CsTable:
@@ -131,13 +132,30 @@ def _download(master: Master, path: str, target: Path) -> None:
     read_mrc_header(target)
 
 
-def _link(master: Master, table: CsTable, directory: Path, into: Collected) -> None:
-    """Links under the first part of each file's name, so that the table can be read here."""
+def _particles(master: Master, table: CsTable, target: Path, into: Collected) -> None:
+    """The table, with stacks under names that RELION takes where they can be linked."""
+    particles = cs_particles(table)
+    root = _project(master, table, into)
+    if root is not None:
+        particles, truth = stack_names(particles)
+        link_stacks_as(truth, root, target.parent)
+    write_particles(target, particles)
+    into.notes += left_behind(table)
+
+
+def _project(master: Master, table: CsTable, into: Collected) -> Path | None:
+    """The project's folder, where it is visible here."""
     root = Path(str(master.ask(lambda: master.client.find_project(master.settings.project).dir)))
-    if not root.is_dir():
-        into.notes.append(
-            f"the project's folder is not visible here; images of {table.source} can be read on the master"
-        )
+    if root.is_dir():
+        return root
+    into.notes.append(f"the project's folder is not visible here; images of {table.source} can be read on the master")
+    return None
+
+
+def _link(master: Master, table: CsTable, directory: Path, into: Collected) -> None:
+    """Links under the first part of each micrograph's name, so that the table can be read here."""
+    root = _project(master, table, into)
+    if root is None:
         return
     for first in sorted({PurePosixPath(name).parts[0] for name in _names(table)} - {"/", "..", "."}):
         link = directory / first
@@ -147,6 +165,6 @@ def _link(master: Master, table: CsTable, directory: Path, into: Collected) -> N
 
 
 def _names(table: CsTable) -> Iterable[str]:
-    for field in ("blob/path", "micrograph_blob/path", "location/micrograph_path"):
+    for field in ("micrograph_blob/path", "location/micrograph_path"):
         if field in table:
             yield from (name.removeprefix(">") for name in set(table.texts(field)) if name)

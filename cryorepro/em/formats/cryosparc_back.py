@@ -158,11 +158,16 @@ def _says_something(values: NDArray[Any]) -> bool:
     return values.dtype == object or bool(values.any())
 
 
+def _means(old: str, new: str) -> bool:
+    """Whether a name is the old one, or the old stack under the suffix RELION takes."""
+    return new == old or (old.endswith(".mrc") and new == f"{old}s")
+
+
 def _as_before(values: NDArray[Any], before: NDArray[Any] | None) -> NDArray[Any]:
     """``values`` in the original's type; texts that mean the same (``>`` before a path) and poses stay as they were."""
     if before is None:
         return values
     if values.dtype == object and before.dtype == object:
-        same = [str(old).removeprefix(">") == new for old, new in zip(before, values, strict=True)]
+        same = [_means(str(old).removeprefix(">"), str(new)) for old, new in zip(before, values, strict=True)]
         return np.where(same, before, values)
     return values.astype(before.dtype) if values.shape == before.shape else values

@@ -21,6 +21,7 @@ from cryorepro.em.formats.cryosparc_micrographs import (
     picks_to_cs,
 )
 from cryorepro.em.formats.cryosparc_particles import UID_LABEL, cs_particles, left_behind
+from cryorepro.em.formats.cryosparc_stacks import link_stacks_as, stack_names
 from cryorepro.em.formats.particles import read_particles, write_particles
 from cryorepro.em.formats.star import StarBlock, read_star, write_star
 
@@ -37,13 +38,15 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-def convert(sources: Sequence[Path], target: Path, like: Path | None = None) -> Converted:
+def convert(sources: Sequence[Path], target: Path, like: Path | None = None, stacks: Path | None = None) -> Converted:
     """Convert ``.cs`` (with passthrough files after it) to ``.star``, or ``.star`` to ``.cs``.
 
     Args:
         sources: What to read.
         target: What to write; its suffix says which way.
         like: For ``.star`` to ``.cs``: the table it came from, for what RELION does not express.
+        stacks: For particles to ``.star``: the folder the images' names are relative to. Links with the suffix
+            ``.mrcs``, which RELION needs, are made beside the target.
 
     Raises:
         InputError: suffixes do not go together, or a file is not what it should be.
@@ -56,7 +59,9 @@ def convert(sources: Sequence[Path], target: Path, like: Path | None = None) -> 
     if suffixes == {CS} and target.suffix == STAR:
         if like is not None:
             raise InputError(f"{like}: an original table is for the way back, from .star to .cs.")
-        return _to_star(join([read_cs(source) for source in sources]), target)
+        return _to_star(join([read_cs(source) for source in sources]), target, stacks)
+    if stacks is not None:
+        raise InputError(f"{stacks}: a folder of stacks is for the way from .cs to .star.")
     if suffixes == {STAR} and target.suffix == CS and len(sources) == 1:
         return _to_cs(sources[0], target, None if like is None else read_cs(like))
     raise InputError(f"{target}: .cs files become one .star, or one .star becomes a .cs; these suffixes do neither.")
@@ -82,12 +87,16 @@ def kind_of(table: CsTable) -> str:
     )
 
 
-def _to_star(table: CsTable, target: Path) -> Converted:
+def _to_star(table: CsTable, target: Path, stacks: Path | None) -> Converted:
     kind = kind_of(table)
     if not len(table):
         raise InputError(f"{table.source}: holds no {kind}.")
     if kind == "particles":
-        write_particles(target, cs_particles(table))
+        particles = cs_particles(table)
+        if stacks is not None:
+            particles, truth = stack_names(particles)
+            link_stacks_as(truth, stacks, target.absolute().parent)
+        write_particles(target, particles)
         return Converted(kind, len(table), tuple(left_behind(table)))
     notes = []
     if kind == "picks":

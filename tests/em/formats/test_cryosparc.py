@@ -21,7 +21,9 @@ from cryorepro.em.formats.cryosparc_back import particles_to_cs
 from cryorepro.em.formats.cryosparc_convert import convert
 from cryorepro.em.formats.cryosparc_particles import cs_particles
 from cryorepro.em.formats.cryosparc_poses import euler_to_rotation_vectors, rotation_vectors_to_euler
+from cryorepro.em.formats.maps import write_stack
 from cryorepro.em.formats.particles import read_particles
+from cryorepro.em.formats.stacks import ParticleStack
 from cryorepro.em.formats.star import read_star
 
 TABLES = ("cryodrgn_cryosparc_P12_J24_001_particles.cs", "cryodrgn_empiar_10076_7.cs")
@@ -215,6 +217,32 @@ def test_round_trips_of_any_numbers(
     assert np.allclose(after.column("alignments3D/shift"), shifts, rtol=1e-6, atol=1e-7)
     angle = (Rotation.from_rotvec(after.column("alignments3D/pose")) * Rotation.from_rotvec(poses).inv()).magnitude()
     assert angle.max() < 2e-6
+
+
+def test_stacks_get_the_suffix_relion_takes_and_lose_it_on_the_way_back(tmp_path: Path) -> None:
+    columns = particle_columns()
+    source, star = write(tmp_path / "a.cs", columns), tmp_path / "out" / "a.star"
+    star.parent.mkdir()
+    for k in range(3):
+        path = tmp_path / "project" / "J3" / "extract" / f"m{k}.mrc"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_stack(path, np.full((5, 128, 128), float(k), np.float32), 1.06)
+    convert([source], star, stacks=tmp_path / "project")
+    particles = read_particles(star)
+    assert particles.image_names[4] == "000005@J3/extract/m2.mrcs"
+    assert ParticleStack.open(particles).read([2, 4]).max(axis=(1, 2)).tolist() == [1.0, 2.0]
+    convert([star], tmp_path / "b.cs", like=source)
+    assert read_cs(tmp_path / "b.cs").texts("blob/path") == columns["blob/path"].tolist()
+    (tmp_path / "project" / "J3" / "extract" / "m1.mrc").unlink()
+    with pytest.raises(InputError, match="m1.mrc does not exist"):
+        convert([source], star.parent / "c.star", stacks=tmp_path / "project")
+
+
+@pytest.mark.parametrize("name", ["../../x.mrc", "/etc/x.mrc"])
+def test_a_stack_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    columns = particle_columns(1) | {"blob/path": np.array([name], dtype=object)}
+    with pytest.raises(InputError, match="leads out"):
+        convert([write(tmp_path / "a.cs", columns)], tmp_path / "a.star", stacks=tmp_path)
 
 
 def test_passthrough_files_are_joined_by_uid(tmp_path: Path) -> None:

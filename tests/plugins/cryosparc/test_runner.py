@@ -182,6 +182,10 @@ def check_files(bench: Bench) -> None:
     assert np.allclose(np.sort(np.concatenate([part.at_px[:, 0] for part in picks.picks])), np.sort(x), atol=1e-5)
     particles = read_particles(bench.output("nu.particles"))
     images = ParticleStack.open(particles)
+    assert particles.image_names[0] == "000001@J7/extract/stack.mrcs"
+    relion = ["relion_stack_create", "--i", "particles.star", "--o", "copy"]
+    subprocess.run(relion, cwd=bench.output("nu.particles").parent, check=True, capture_output=True, timeout=60)
+    assert read_mrc_header(bench.output("nu.particles").parent / "copy.mrcs").shape == (12, 16, 16), "RELION reads it"
     assert images.read([3]).shape == (1, 16, 16) and len(particles) == 12
     classes = bench.output("select.classes")
     assert read_mrc_header(classes).shape == (2, 16, 16)
