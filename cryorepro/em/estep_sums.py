@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from cryorepro.em.reconstruction import SliceAccumulator
 # Slices are summed per orientation before they are spread over the grid. Spreading is the dear part when many
 # orientations matter, so as many are held as the plan allows, but at least so many.
 _LEAST_ROWS_HELD = 512
+_PIXELS_SPREAD = 1 << 22
 BYTES_PER_COEFFICIENT = 12
 Arrays = dict[str, NDArray[Any]]
 
@@ -83,12 +84,17 @@ class SliceSums:
         rows = torch.cat(self._rows)
         classes = self._grid.class_of[rows // self._grid.children]
         for number in torch.unique(classes).tolist():
-            use = (classes == number).nonzero()[:, 0]
-            numerator = torch.complex(*self._numerator[use].unbind(1))
-            matrices = self._grid.matrices[rows[use]]
-            self.grids[number].insert(numerator, self._weight[use], matrices, self._model.plane)
+            for use in torch.split((classes == number).nonzero()[:, 0], _rows_spread(len(self._model.plane))):
+                numerator = torch.complex(*self._numerator[use].unbind(1))
+                matrices = self._grid.matrices[rows[use]]
+                self.grids[number].insert(numerator, self._weight[use], matrices, self._model.plane)
         self._place[rows] = -1
         self._rows, self._held = [], 0
+
+
+def _rows_spread(pixels: int) -> int:
+    """Rows that are copied together when they are spread."""
+    return max(1, _PIXELS_SPREAD // pixels)
 
 
 def rows_held(held_bytes: int, pixels: int) -> int:
@@ -117,19 +123,24 @@ class ChunkSums:
         self._sums = empty_sums(model, images)
         self._words = {name: to_words(value) for name, value in self._sums.items()} if self._exact else {}
 
-    def add(self, post: Posterior, part: Contribution, images: Prepared, scale: Tensor, index: Tensor) -> Tensor:
-        """Add a batch of particles, which are at ``index [g]`` of the set.
+    def add(
+        self, post: Posterior, parts: Iterable[Contribution], images: Prepared, scale: Tensor, index: Tensor
+    ) -> Tensor:
+        """Add a batch of particles, which are at ``index [g]`` of the set, from what some rows after others contribute.
 
         Returns their residual power ``[g, shells]`` (half plane, |F|^2).
         """
-        self._slices.add(part)
         sums = self._sums
-        slot = part.rows // self._grid.children
-        where = (self._grid.class_of[slot], self._grid.direction_of[slot])
-        sums["directions"].index_put_(where, part.total.double(), accumulate=True)
+        product = power = torch.zeros((), dtype=torch.float64, device=scale.device)
+        for part in parts:
+            self._slices.add(part)
+            slot = part.rows // self._grid.children
+            where = (self._grid.class_of[slot], self._grid.direction_of[slot])
+            sums["directions"].index_put_(where, part.total.double(), accumulate=True)
+            product = product + part.signal_product.double() @ self._in_shell
+            power = power + part.reference_power.double() @ self._in_shell
         offsets = images.whole_origin[:, None] + self._grid.shifts[post.shifts]
         sums["offset"] += (post.weights.sum(dim=2).double() * offsets.square().sum(dim=2)).sum()
-        product, power = (v.double() @ self._in_shell for v in (part.signal_product, part.reference_power))
         each = scale.double()[:, None]
         residual = images.shell_power.double() - 2.0 * each * product + each**2 * power
         noise_group, scale_group = self._noise_group[index], self._scale_group[index]

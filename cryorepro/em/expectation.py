@@ -22,7 +22,7 @@ from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation_tasks import FineStep, Step, coarse_task, fine_task, joined_poses
 from cryorepro.em.fine_grid import make_fine_grid, row_bytes
-from cryorepro.em.fixed_point import quantum_of
+from cryorepro.em.fixed_point import LARGEST_SNR, quantum_of
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.parallel import WorkerError
 from cryorepro.em.step_totals import Totals
@@ -34,9 +34,8 @@ MOST_CHUNKS = 64
 
 # Particles of the coarse pass after which the memory of their samples is looked at.
 _LOOKED_AT_TOGETHER = SMALLEST_CHUNK * MOST_CHUNKS
-# Corners that a slice's pixels share, and a coefficient over its noise's deviation: with the number of particles they
-# bound every sum.
-_CORNERS, _LARGEST_SNR = 8.0, 4096.0
+# Pixels of a slice that share a grid point, at most.
+_SHARED = 8.0
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,8 @@ def _quanta(model: EstepModel, count: int) -> tuple[float, float]:
     """Quanta of the grids' numerators and weights, from bounds that hold on every process."""
     largest = 1.0 / float(model.preparation.sigma2[:, model.plane.shell].min())
     scale = max(1.0, float(model.scale.max()))
-    weight = _CORNERS * count * scale**2 * largest
-    return quantum_of(_CORNERS * count * scale * math.sqrt(largest) * _LARGEST_SNR), quantum_of(weight)
+    weight = _SHARED * count * scale**2 * largest
+    return quantum_of(_SHARED * count * scale * math.sqrt(largest) * LARGEST_SNR), quantum_of(weight)
 
 
 def _share(chosen: Tensor, model: EstepModel, ranks: Ranks) -> Tensor:
@@ -155,6 +154,7 @@ def _with_what_fits(
             if smaller is None or (isinstance(error, WorkerError) and not error.lack_of_memory):
                 raise
             team.plan = smaller
+            team.restart()
         team.release(before)
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -182,7 +182,10 @@ def _own_step(
             for sums, state in team.map(fine_task, len(group), "worker", "images", "step", "fine", "space"):
                 totals.add(sums)
                 parts.append(state)
+            del fine
+            team.forget("fine")
             team.release(before)
+    team.forget("step", "space")
     team.release(everything)
     return totals, parts
 
@@ -201,6 +204,7 @@ def _waves(model: EstepModel, team: Team, sizes: list[int]) -> Iterator[tuple[in
             start = first + len(found)
             team.share("first", start)
             found += team.map(coarse_task, _together(sizes[start:]), "images", "step", "coarse", "first")
+        team.forget("coarse")
         team.release(before)
         yield first, found
         first += len(found)

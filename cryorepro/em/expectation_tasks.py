@@ -22,7 +22,8 @@ from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.estep_sums import ChunkSums, TaskSums
 from cryorepro.em.fine_batch import batches_of
 from cryorepro.em.fine_grid import FineGrid
-from cryorepro.em.fine_pass import contribution, posterior
+from cryorepro.em.fine_pass import contributions, posterior
+from cryorepro.em.fixed_point import check_bound
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.preparation import Prepared, prepare
 from cryorepro.em.rotations import matrix_to_euler
@@ -110,14 +111,16 @@ def _fine_block(
     sums: ChunkSums,
 ) -> Poses:
     model, device, count = step.model, step.model.device, index.shape[0]
+    if model.quanta is not None:
+        check_bound(prepared)
     scale, on_device = scales_of(model, images, index), index.to(device)
     rows, shift, turned = torch.zeros(3, count, dtype=torch.int64, device=device).unbind()
     residual, probability, evidence = torch.zeros(3, count, dtype=torch.float64, device=device).unbind()
     for batch in batches_of(grid, significant, model.plan.numbers_per_batch):
         at, own, scales = batch.members, prepared.select(batch.members), scale[batch.members]
         post = posterior(model, grid, batch, own, scales)
-        part = contribution(grid, post, own, scales)
-        residual[at] = sums.add(post, part, own, scales, on_device[at])[:, 1:].sum(dim=1)
+        parts = contributions(grid, post, own, scales, model.plan.numbers_at_most)
+        residual[at] = sums.add(post, parts, own, scales, on_device[at])[:, 1:].sum(dim=1)
         rows[at], turned[at], shift[at] = post.best_row, post.best_turned.long(), post.best_shift
         probability[at], evidence[at] = post.max_probability, post.log_evidence
     # no model has the mean (shell 0); and what a first reference in any grey scale leaves is not known yet

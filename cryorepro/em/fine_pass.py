@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from cryorepro.em.coarse_samples import keep_fraction_of_rows
 from cryorepro.em.devices.choice import product_precision
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fine_batch import FineBatch
 from cryorepro.em.fine_grid import FineGrid
@@ -84,13 +86,12 @@ def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepare
     compared = model.compared
     inverse = inverse if compared is None else inverse * compared
     left = _shifted(images.masked * (weight * inverse), grid, batch.shifts)
-    slices = grid.table.gather(batch.rows)
+    twice = (weight**2 * inverse).repeat(1, 2)[:, :, None]
+    blocks = row_blocks(batch.rows, 2 * grid.table.pixels, model.plan.numbers_at_most)
     # bfloat16 is for the coarse pass alone; TF32 is safe here too
     with product_precision(model.reduced_precision and model.device.type == "cuda", model.device):
-        cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(batch.sign[:, None])
-        cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
-    twice = (weight**2 * inverse).repeat(1, 2)[:, :, None]
-    power = torch.bmm(slices.square_().flatten(2), twice)[:, None, :, 0]
+        parts = [_products(grid, left, twice, batch.rows[:, own], batch.sign[:, own]) for own in blocks]
+    cross, power = parts[0] if len(parts) == 1 else (torch.cat(some, dim=2) for some in zip(*parts, strict=True))
     if model.cross_correlation:
         cross.mul_(power.clamp_(min=1e-30).rsqrt_())
     else:
@@ -98,6 +99,21 @@ def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepare
         offsets = model.log_offset_prior(images.whole_origin[:, None] + grid.shifts[batch.shifts]).float()
         cross.add_(offsets[:, :, None]).add_(power.mul_(-0.5).add_(prior))
     return cross.masked_fill_(~batch.allowed, -torch.inf)
+
+
+def _products(grid: FineGrid, left: Tensor, weight: Tensor, rows: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross terms ``[g, s, q]`` and power terms ``[g, 1, q]`` of some rows ``[g, q]``."""
+    slices = grid.table.gather(rows)
+    cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(sign[:, None])
+    cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
+    return cross, torch.bmm(slices.square_().flatten(2), weight)[:, None, :, 0]
+
+
+def row_blocks(rows: Tensor, numbers_per_row: int, most: int) -> list[slice]:
+    """Cut rows ``[g, q]`` so that the slices of a block hold at most so many numbers (but at least one row of each)."""
+    particles, count = rows.shape
+    step = max(1, most // (numbers_per_row * max(1, particles)))
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
 def _shifted(images: Tensor, grid: FineGrid, shifts: Tensor) -> Tensor:
@@ -131,15 +147,26 @@ class Contribution:
     reference_power: Tensor
 
 
-def contribution(grid: FineGrid, post: Posterior, images: Prepared, scale: Tensor) -> Contribution:
+def contributions(
+    grid: FineGrid, post: Posterior, images: Prepared, scale: Tensor, numbers: int = Plan.numbers_at_most
+) -> Iterator[Contribution]:
+    """What a batch adds, some rows after others, of which the slices hold at most so many ``numbers``."""
+    modelled = images.ctf * scale[:, None]
+    plain = _shifted(images.plain * (modelled * images.inverse_sigma2), grid, post.shifts)
+    masked = _shifted(images.masked * images.ctf, grid, post.shifts)
+    for own in row_blocks(post.rows, 2 * grid.table.pixels, numbers):
+        some = replace(post, rows=post.rows[:, own], sign=post.sign[:, own], weights=post.weights[:, :, own])
+        yield _contribution(grid, some, images, modelled, plain, masked)
+
+
+def _contribution(
+    grid: FineGrid, post: Posterior, images: Prepared, modelled: Tensor, plain: Tensor, masked: Tensor
+) -> Contribution:
     """Average the shifted images over the posterior of every row."""
     per_row = post.weights.transpose(1, 2)
     total = post.weights.sum(dim=1)
-    modelled = images.ctf * scale[:, None]
-    plain = _averaged(
-        per_row, _shifted(images.plain * (modelled * images.inverse_sigma2), grid, post.shifts), post.sign
-    )
-    masked = _averaged(per_row, _shifted(images.masked * images.ctf, grid, post.shifts), post.sign)
+    plain = _averaged(per_row, plain, post.sign)
+    masked = _averaged(per_row, masked, post.sign)
     slices = grid.table.gather(post.rows)
     product = masked.mul_(slices).sum(dim=(1, 2))
     power = torch.bmm(total[:, None], slices.square_().flatten(2)).reshape(total.shape[0], 2, -1).sum(dim=1)

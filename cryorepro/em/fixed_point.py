@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.conventions import PADDING
+from cryorepro.em.preparation import Prepared
 from cryorepro.em.projection import Corners, corner_offsets, weights_across_x
 from cryorepro.em.reconstruction import SliceAccumulator
 
+LARGEST_SNR = 4096.0
+"""A coefficient over the deviation of its noise, at most: with the number of particles it bounds every sum."""
 # Bits of a sum below its bound; the sign and one bit to spare are left.
 _BITS = 62
 # The words' quanta: 40 bits apart, sums of 8 million terms fit. Together they reach from 2^77 to 2^-107.
@@ -25,6 +28,16 @@ _WORD_QUANTA = tuple(2.0**power for power in (14, -26, -66, -106))
 def quantum_of(bound: float) -> float:
     """The power of two whose multiples hold every sum of at most ``bound`` in 63 bits."""
     return float(2.0 ** (math.ceil(math.log2(bound)) - _BITS))
+
+
+def check_bound(images: Prepared) -> None:
+    """Raise a ValueError where a coefficient is so large that sums might pass the bound they are given."""
+    largest = (images.plain.abs() * images.inverse_sigma2.sqrt()).amax()
+    if not bool(largest <= LARGEST_SNR):
+        raise ValueError(
+            f"A coefficient of an image exceeds its noise {float(largest):.3g} times, more than {LARGEST_SNR:.0f}:"
+            " exact sums cannot hold it; check the image, or run without deterministic mode."
+        )
 
 
 def to_words(values: Tensor) -> Tensor:

@@ -129,6 +129,9 @@ class Team:
         if self.workers == 1:
             return
         self._arena = Arena()
+        self._start()
+
+    def _start(self) -> None:
         context = multiprocessing.get_context("fork")
         self._counter = context.Value("q", 0)
         with single_threaded():
@@ -160,6 +163,12 @@ class Team:
             connection.close()
         self._processes, self._connections = [], []
 
+    def restart(self) -> None:
+        """New workers in place of these, after one of them failed: others may be in the middle of something."""
+        self.close()
+        if self.workers > 1:
+            self._start()
+
     @property
     def used(self) -> int:
         """Bytes of shared memory handed out; `release` takes back what came later."""
@@ -187,6 +196,11 @@ class Team:
         self._values[name] = value
         if self.workers > 1:
             self._send_all(("share", name, value))
+
+    def forget(self, *names: str) -> None:
+        """Give every worker None under ``names``: what was shared there may be freed."""
+        for name in names:
+            self.share(name, None)
 
     def map(self, task: Callable[..., Result], count: int, *names: str) -> Iterator[Result]:
         """Yield ``task(i, *values of names)`` for i from 0 to ``count - 1``, in that order.

@@ -18,6 +18,7 @@ class Plan:
         images_per_block, scores_per_block: images of the coarse pass that are scored together, and their scores.
         rows_per_tile: slices multiplied at once there.
         numbers_per_batch: numbers of the slices gathered at once in the fine pass.
+        numbers_at_most: the same, where a single particle needs more; its rows are taken some after others then.
         table_bytes: fine slices held at once; more are made in several rounds.
         held_bytes: sums per orientation held before they are spread over the grids.
         sample_bytes: significant samples kept between the passes; beyond that the fine pass follows in waves.
@@ -29,6 +30,7 @@ class Plan:
     scores_per_block: int = 8_000_000
     rows_per_tile: int = 1152
     numbers_per_batch: int = 1 << 18
+    numbers_at_most: int = 1 << 21
     table_bytes: int = 1 << 31
     held_bytes: int = 1 << 28
     sample_bytes: int = 1 << 30
@@ -48,6 +50,7 @@ class Plan:
             images_per_block=max(1, self.images_per_block // 2),
             scores_per_block=self.scores_per_block // 2,
             numbers_per_batch=max(1 << 16, self.numbers_per_batch // 2),
+            numbers_at_most=max(1 << 18, self.numbers_at_most // 2),
             table_bytes=table,
             held_bytes=max(_LEAST_HELD_BYTES, self.held_bytes // 2),
         )
