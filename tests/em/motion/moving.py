@@ -37,13 +37,13 @@ class MovingScene:
         rng = np.random.default_rng(self.seed + 100)
         jitter = rng.normal(0.0, 0.15, (self.frames, 2))
         path = np.stack([9.0 * (1 - np.exp(-time / 3.0)) + 0.3 * time, -4.0 * (1 - np.exp(-time / 5.0))], axis=1)
-        return path + jitter - jitter[0]
+        return np.asarray(path + jitter - jitter[0])
 
     def local(self, frame: int, x: Floats, y: Floats) -> Floats:
         """Positions [2, ...] of the specimen at pixels x, y relative to frame 0, less the drift."""
         u, v = x / self.size - 0.5, y / self.size - 0.5
         grown = self.local_px * (1.0 - np.exp(-frame / self.relaxation))
-        return grown * np.stack([1.5 * u - 2.0 * u * v + 0.8 * v**2, 1.2 * v + 1.6 * u**2 - 0.5 * u])
+        return np.asarray(grown * np.stack([1.5 * u - 2.0 * u * v + 0.8 * v**2, 1.2 * v + 1.6 * u**2 - 0.5 * u]))
 
     def scene(self) -> Floats:
         """The specimen: noise of all frequencies up to half of Nyquist, most of it low."""

@@ -30,7 +30,7 @@ def test_the_formula_at_frequencies_of_the_paper() -> None:
 def test_weights_keep_the_noise_and_the_basis_keeps_the_weights(
     frames: int, dose: float, before: float, pixel: float, kv: float
 ) -> None:
-    exposures = before + dose * np.arange(1, frames + 1)
+    exposures = before + dose * np.arange(1.0, frames + 1)
     k = np.linspace(0.0, 0.5, 40) / pixel
     weights = exposure_weights(k, exposures, kv)
     assert np.allclose((weights**2).sum(axis=0), 1.0)
@@ -44,7 +44,7 @@ def test_weights_keep_the_noise_and_the_basis_keeps_the_weights(
 
 def test_few_transforms_give_the_sum_of_all_weighted_frames() -> None:
     rng = np.random.default_rng(6)
-    images, pixel, exposures = rng.normal(size=(24, 60, 80)), 1.1, 4.0 + 1.7 * np.arange(1, 25)
+    images, pixel, exposures = rng.normal(size=(24, 60, 80)), 1.1, 4.0 + 1.7 * np.arange(1.0, 25.0)
     fy, fx = np.fft.fftfreq(60)[:, None], np.fft.rfftfreq(80)[None]
     k = np.hypot(fx, fy) / pixel
     with np.errstate(divide="ignore"):

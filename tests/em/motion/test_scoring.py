@@ -18,7 +18,8 @@ def displaced_frames() -> torch.Tensor:
     image = torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     spectrum, k = torch.fft.fft2(image), torch.fft.fftfreq(SIDE, dtype=torch.float64)
     turns = TRUE[:, 1, None, None] * k[:, None] + TRUE[:, 0, None, None] * k[None, :]
-    return torch.fft.ifft2(spectrum * torch.exp(2j * np.pi * turns)).real.float()
+    found: torch.Tensor = torch.fft.ifft2(spectrum * torch.exp(2j * np.pi * turns)).real.float()
+    return found
 
 
 def score(frames: torch.Tensor, shifts: torch.Tensor, weight: np.ndarray) -> float:
