@@ -97,7 +97,7 @@ def prepare_movie_twin(request: DataRequest, recipe: Recipe, parameters: MovieTw
         pixel_size_angstrom=parameters.pixel_size_angstrom,
         voltage_kv=recipe.voltage_kv,
         origin=f"simulated from seed {request.seed}: {len(truths)} movies of {particles} particles; {sentence}",
-        parameters={**parameters.model_dump(mode="json"), "seed": request.seed, "symmetry": recipe.symmetry},
+        parameters={**parameters.recorded(), "seed": request.seed, "symmetry": recipe.symmetry},
         has_truth=True,
     )
 

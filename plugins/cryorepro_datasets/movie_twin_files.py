@@ -44,6 +44,5 @@ def write_inputs(
     write_stack(files["gain"], detector.gain[None, ::-1], parameters.pixel_size_angstrom)
     files["defects"].write_text("".join(f"{x} {y} {w} {h}\n" for x, y, w, h in detector.defects), encoding="ascii")
     files["manifest"] = directory / MANIFEST
-    recorded = parameters.model_dump(mode="json")
-    files["manifest"].write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
+    files["manifest"].write_text(json.dumps(parameters.recorded(), indent=1) + "\n", encoding="utf-8")
     return files | {f"movie_{number:03d}": directory / name for number, name in enumerate(names, start=1)}

@@ -73,6 +73,11 @@ class MovieTwinParameters(Record):
         """Mean electrons per pixel and frame."""
         return self.total_dose_e_per_square_angstrom * self.pixel_size_angstrom**2 / self.frames
 
+    def recorded(self) -> dict[str, Any]:
+        """What a run's record keeps: all of it, but of a file only its name."""
+        values = self.model_dump(mode="json")
+        return {name: Path(value).name if name == "model" and value else value for name, value in values.items()}
+
     def defocus_range(self) -> DefocusRange:
         """From what defocus is drawn."""
         return DefocusRange(
@@ -121,7 +126,7 @@ class BarrelTwinParameters(MovieTwinParameters):
     total_dose_e_per_square_angstrom: float = Field(53.0, gt=0.0, le=200.0)
     particles_per_movie: int = Field(70, ge=1, le=5000)
     particle_diameter_angstrom: float = Field(170.0, ge=20.0, le=1000.0)
-    contrast_gain: float = Field(1.2, gt=0.0, le=100.0)
+    contrast_gain: float = Field(1.0, gt=0.0, le=100.0)
     lowest_defocus_angstrom: float = Field(9_000.0, ge=2_000.0, le=60_000.0)
     highest_defocus_angstrom: float = Field(24_000.0, ge=2_000.0, le=60_000.0)
 

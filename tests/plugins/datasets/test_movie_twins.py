@@ -169,6 +169,13 @@ def test_the_deposited_model_is_used_where_it_is_at_hand(real_data: Path, tmp_pa
         tier="twin", directory=tmp_path / "d", truth_directory=tmp_path / "t", seed=1,
         local_path=real_data / "models", parameters={**tiny, "belts": 0},
     )  # fmt: skip
-    assert "PDB 6N4B (6n4b.pdb)" in EMPIAR_10288.prepare(request).origin
+    prepared = EMPIAR_10288.prepare(request)
+    assert "PDB 6N4B (6n4b.pdb)" in prepared.origin
+    named = request.model_copy(
+        update={"local_path": None, "parameters": {**request.parameters, "model": real_data / "models" / "6n4b.pdb"}}
+    )
+    again = EMPIAR_10288.prepare(named)
+    assert again.parameters["model"] == "6n4b.pdb"  # no folder of a person's machine
+    assert again.files["movie_001"].read_bytes() == prepared.files["movie_001"].read_bytes()
     with pytest.raises(InputError, match="holds no model of PDB 6N4B"):
         EMPIAR_10288.prepare(request.model_copy(update={"local_path": tmp_path}))
