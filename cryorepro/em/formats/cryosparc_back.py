@@ -17,6 +17,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.cryosparc import UID, CsTable, rows_of
 from cryorepro.em.formats.cryosparc_particles import SHAPE_LABELS, UID_LABEL, exposure_group, tilt_angstrom
 from cryorepro.em.formats.cryosparc_poses import angle_between_rad, euler_to_rotation_vectors
+from cryorepro.em.formats.optics import IDENTITY
 from cryorepro.em.formats.particles import Particles
 from cryorepro.em.formats.references import split_reference
 
@@ -49,6 +50,28 @@ def particles_to_cs(particles: Particles, like: CsTable | None = None) -> Column
         columns["alignments3D/pose"] = _unless_same(columns["alignments3D/pose"], kept["alignments3D/pose"])
     said = {name: values for name, values in columns.items() if name in kept or _says_something(values)}
     return kept | {name: _as_before(values, kept.get(name)) for name, values in said.items()}
+
+
+def left_behind_by_star(particles: Particles, like: CsTable | None) -> list[str]:
+    """A sentence for each thing in a RELION table that the ``.cs`` will lack."""
+    notes = []
+    if any(group.magnification_matrix != IDENTITY for group in particles.optics):
+        notes.append("rlnMagMat is not the identity")
+    for label in ("rlnOddZernike", "rlnEvenZernike"):
+        if any(_says_more_than_zero(group.extra.get(label, "")) for group in particles.optics):
+            notes.append(f"{label} is not zero")
+    notes = [f"{text} and stays behind: its meaning in CryoSPARC's terms is not documented" for text in notes]
+    placed = like is not None and "location/center_x_frac" in like
+    if "rlnCoordinateX" in particles.columns and SHAPE_LABELS[0] not in particles.columns and not placed:
+        notes.append(
+            "coordinates stay behind: CryoSPARC keeps fractions of a micrograph, whose size is not in the table"
+        )
+    return notes
+
+
+def _says_more_than_zero(listed: str) -> bool:
+    parts = listed.strip("[] ").split(",")
+    return any(part.strip() not in ("", "0", "0.0") for part in parts) and listed not in ("", "None")
 
 
 def uids_of(kept: Sequence[str] | None, names: Sequence[str], source: str) -> NDArray[np.uint64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.cryosparc import CsTable, join, read_cs, write_cs
-from cryorepro.em.formats.cryosparc_back import particles_to_cs, uids_of
+from cryorepro.em.formats.cryosparc_back import left_behind_by_star, particles_to_cs, uids_of
 from cryorepro.em.formats.cryosparc_micrographs import (
     ASSUMED_AMPLITUDE_CONTRAST,
     MICROGRAPHS,
@@ -114,7 +114,7 @@ def _to_cs(source: Path, target: Path, like: CsTable | None) -> Converted:
     if any("rlnImageName" in block.columns for block in blocks.values()):
         particles = read_particles(source, require_ctf=False)
         write_cs(target, particles_to_cs(particles, like))
-        return Converted("particles", len(particles))
+        return Converted("particles", len(particles), tuple(left_behind_by_star(particles, like)))
     if like is not None:
         raise InputError(f"{like.source}: an original table serves particles only.")
     kind, columns = _other_columns(blocks, source)

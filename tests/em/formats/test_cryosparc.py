@@ -219,6 +219,37 @@ def test_round_trips_of_any_numbers(
     assert angle.max() < 2e-6
 
 
+RELION_TABLES: dict[str, tuple[str, ...]] = {
+    "cryodrgn_relion31.star": ("coordinates stay behind",),
+    "cryodrgn_relion31.6opticsgroups.star": (
+        "rlnMagMat is not the identity", "rlnOddZernike is not zero", "rlnEvenZernike is not zero",
+        "coordinates stay behind",
+    ),
+    "cryojax_trpv1_small_stack.star": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELION_TABLES)
+def test_relions_own_tables_go_to_cryosparc_and_come_back(name: str, real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "small_stacks" / name
+    done = convert([source], tmp_path / "p.cs")
+    convert([tmp_path / "p.cs"], tmp_path / "p.star")
+    before, after = read_particles(source, require_ctf=False), read_particles(tmp_path / "p.star", require_ctf=False)
+    assert [note.split(":")[0].removesuffix(" and stays behind") for note in done.notes] == list(RELION_TABLES[name])
+    assert after.image_names == [f"{int(a):06d}@{b}" for a, b in (text.split("@") for text in before.image_names)]
+    assert len(after.optics) == len(before.optics)
+    for label in ("rlnDefocusU", "rlnDefocusV", "rlnOriginXAngst", "rlnOriginYAngst"):
+        assert np.allclose(after.numbers(label, 0.0), before.numbers(label, 0.0), rtol=2e-7, atol=1e-4), label
+    if "rlnAngleRot" in before.columns:
+        angles = (Rotation.from_euler("ZYZ", table.angles_degrees, degrees=True) for table in (before, after))
+        first, second = angles
+        assert (first * second.inv()).magnitude().max() < 1e-6
+    tilts = [[table.per_particle(f"beam_tilt_{axis}_mrad") for axis in "xy"] for table in (before, after)]
+    assert np.allclose(tilts[1], tilts[0], atol=1e-5)
+    for attribute in ("voltage_kv", "spherical_aberration_mm", "amplitude_contrast", "pixel_size_angstrom"):
+        assert np.allclose(after.per_particle(attribute), before.per_particle(attribute), rtol=1e-6), attribute
+
+
 def test_stacks_get_the_suffix_relion_takes_and_lose_it_on_the_way_back(tmp_path: Path) -> None:
     columns = particle_columns()
     source, star = write(tmp_path / "a.cs", columns), tmp_path / "out" / "a.star"
