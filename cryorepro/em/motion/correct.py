@@ -25,6 +25,8 @@ from cryorepro.em.movies.defects import find_hot_pixels
 
 Floats = NDArray[np.float32]
 _LEAST_PATCH_PX = 160
+_DEAD_FROM_COUNTS = 10.0
+"""A pixel without a count is dead where so many are usual; one in 20,000 good ones has none, too, and can be spared."""
 _LOWEST_WAVES = 3.0
 """Waves over the longer side of a frame that count little: the illumination does not move with the specimen."""
 
@@ -96,7 +98,10 @@ def correct_movie(
     """
     _check(source, settings, gain, defects)
     raw = RawFrames(source, settings.memory_bytes)
-    bad = find_hot_pixels(raw.total(), gain)
+    total = raw.total()
+    bad = find_hot_pixels(total, gain)
+    if float(total.mean()) >= _DEAD_FROM_COUNTS:
+        bad |= total == 0
     if gain is not None:
         bad |= gain == 0
     if defects is not None:
