@@ -52,6 +52,15 @@ def instant(value: Any) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def deeper_than(document: Any, levels: int) -> bool:
+    """Whether a document nests deeper; looked at level by level, so that no depth can exhaust the stack."""
+    now = [document]
+    for _ in range(levels):
+        parts = (list(item.values()) if isinstance(item, dict) else item for item in now)
+        now = [inner for part in parts if isinstance(part, list) for inner in part if isinstance(inner, dict | list)]
+    return bool(now)
+
+
 def shown(text: Any, longest: int = LONGEST_TEXT) -> str:
     """A text of somebody else's, on one line, without control characters, of a bounded length."""
     return _CONTROL.sub(" ", str(text)).replace("\n", " ").replace("\t", " ")[:longest].strip()
@@ -67,6 +76,6 @@ def _bounded(value: Any) -> Any:
         return shown(value)
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63):
         return value
     return shown(value)

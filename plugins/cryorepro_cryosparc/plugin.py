@@ -21,7 +21,6 @@ STAGES = (
     "initialmodel",
     "homogeneousrefinement",
     "nonuniformrefinement",
-    "nurefine",
 )
 
 

@@ -13,9 +13,11 @@ from typing import Any
 from cryorepro.em.errors import InputError
 from cryorepro_cryosparc.events import NAMES, EventLog, read_events
 from cryorepro_cryosparc.job_document import Job, JobOutput, read_job
+from cryorepro_cryosparc.mongo import deeper_than
 
 DOCUMENT = "job.json"
 LARGEST_DOCUMENT = 64 * 1024**2
+DEEPEST_DOCUMENT = 60
 MOST_JOBS = 5000
 MOST_FILES = 500
 DEEPEST = 4
@@ -106,9 +108,14 @@ def _content(path: Path) -> bytes:
 
 def _parse(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(content)
+        document = json.loads(content)
+        if deeper_than(document, DEEPEST_DOCUMENT):
+            raise InputError(f"{path}: nested deeper than {DEEPEST_DOCUMENT} levels")
     except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: not JSON") from error
+    return document
 
 
 def _find(source: Path, path: Path, job: Job) -> FoundJob:

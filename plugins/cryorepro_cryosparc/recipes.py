@@ -144,7 +144,6 @@ RECIPES: dict[str, Recipe] = {
     ),
     "homogeneousrefinement": Recipe("homo_refine_new", _REFINEMENT_INPUTS, _REFINED, _REFINE, ("mask",), seeded=True),
     "nonuniformrefinement": NONUNIFORM,
-    "nurefine": NONUNIFORM,
 }  # fmt: skip
 KINDS = (*RECIPES, "picking")
 

@@ -11,7 +11,6 @@ import csv
 import hashlib
 import io
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +138,6 @@ def _checked(path: Path, rows: list[tuple[str, float]]) -> list[tuple[str, float
     if not rows or len(rows) > MOST_TIMES:
         raise InputError(f"{path}: {len(rows)} times; one to {MOST_TIMES:,} are read")
     for name, seconds in rows:
-        if not (math.isfinite(seconds) and 0 <= seconds <= LONGEST_SECONDS):
-            raise InputError(f"{path}: {shown(name, 80)}: {seconds} is no time in seconds")
+        if not 0 <= seconds <= LONGEST_SECONDS:  # also of a NaN, and of whole numbers no float can hold
+            raise InputError(f"{path}: {shown(name, 80)}: {str(seconds)[:40]} is no time in seconds")
     return [(name, float(seconds)) for name, seconds in rows]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cryorepro_cryosparc.importer import CryosparcImporter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
@@ -223,6 +227,9 @@ def spoil(project: Path, how: str) -> None:
         document = {"uid": "J2"}
     elif how == "list":
         document = [document]
+    elif how == "deep":
+        for _ in range(300):
+            document["spec"]["params"] = {"a": document["spec"]["params"]}
     elif how == "circle":
         document["spec"]["inputs"] = {"movies": linked("J9", "volume")}
     elif how == "events":
@@ -239,7 +246,20 @@ def spoil(project: Path, how: str) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    ["climbs", "absolute", "no-uid", "status", "no-type", "list", "circle", "events", "deep-events", "twice", "braces"],
+    [
+        "climbs",
+        "absolute",
+        "no-uid",
+        "status",
+        "no-type",
+        "list",
+        "circle",
+        "deep",
+        "events",
+        "deep-events",
+        "twice",
+        "braces",
+    ],
 )
 def test_hostile_exports_are_refused_and_leave_nothing(
     how: str, cryorepro: Command, home: Path, tmp_path: Path
@@ -259,6 +279,16 @@ def test_a_link_out_of_the_project_is_not_followed(tmp_path: Path) -> None:
     (project / "J9" / "J9_005_particles.cs").symlink_to(outside)
     refined = CryosparcImporter().read(project).stages[2]
     assert refined.files == [] and refined.rows["particles"] == 7
+
+
+@given(st.binary(max_size=120))
+@settings(max_examples=200)
+def test_any_bytes_are_documents_or_no_bson(content: bytes) -> None:
+    from cryorepro_cryosparc.bson import NotBson, documents
+
+    for framed in (content, struct.pack("<i", len(content) + 5) + content + b"\0"):
+        with contextlib.suppress(NotBson):
+            assert all(isinstance(document, dict) for document in documents(framed))
 
 
 @pytest.mark.parametrize("text", ["job,seconds\na,soon\n", "job,seconds\na,-1\n", "a,b\n1,2\n", "job,seconds\n"])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +31,7 @@ stages:
   - {name: select, kind: classselection, inputs: {particles: classes.particles, classes: classes.classes},
      parameters: {largest_classes: 2}}
   - {name: first, kind: initialmodel, inputs: {particles: select.particles}, parameters: {number_of_classes: 1}}
-  - {name: refine, kind: nurefine, inputs: {particles: select.particles, reference: first.map}}
+  - {name: refine, kind: nonuniformrefinement, inputs: {particles: select.particles, reference: first.map}}
 outcomes:
   - {name: half-maps, metric: half_map_fsc, stage: refine}
 """
@@ -54,3 +58,29 @@ def test_a_run_on_a_master(cryorepro: Command, home: Path, tmp_path: Path, monke
     for path in home.rglob("*"):
         if path.is_file() and path.suffix in (".json", ".jsonl", ".yaml", ".txt"):
             assert PASSWORD not in path.read_text(errors="replace"), path
+
+
+def test_an_interrupted_run_goes_on_with_the_jobs_it_left(
+    cryorepro: Command, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC)
+    with serving(tmp_path / "CS-project") as (master, url):
+        monkeypatch.setenv(VARIABLE, str(configure(tmp_path / "cryosparc.yaml", url)))
+        master.held = {"class_2D_new"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cryorepro", "reproduce", str(spec)], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while not any(job["status"] == "running" for job in master.of_type("class_2D_new")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        master.held = set()
+        done = cryorepro("resume", "latest")
+        assert done.returncode in (0, 3), done.stdout + done.stderr
+        assert len(master.of_type("class_2D_new")) == len(master.of_type("import_particles")) == 1
+    record = json.loads(cryorepro("show", "latest", "--json").stdout)
+    assert [attempt["status"] for attempt in record["attempts"]] == ["interrupted", "completed"]
+    assert record["stages"]["classes"]["attempts"][1]["resumed"]
