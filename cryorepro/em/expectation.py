@@ -91,7 +91,8 @@ def expectation(
         model = replace(model, quanta=_quanta(model, int(chosen.shape[0])))
     mine = _share(chosen, model, ranks)
     totals, parts = _with_what_fits(images, poses, model, mine, chunk_size, team)
-    totals.combine(ranks)
+    with team.timed("sums of processes"):
+        totals.combine(ranks)
     small = totals.small()
     return Expectation(
         poses=joined_poses([part for found in ranks.gather(parts) for part in found]),
@@ -177,11 +178,13 @@ def _own_step(
     for first, found in _waves(model, team, [int(chunk.shape[0]) for chunk in chunks]):
         before = team.used
         for group, needed in _rounds(found, model):
-            fine = make_fine_grid(model, needed, team)
+            with team.timed("fine slices"):
+                fine = make_fine_grid(model, needed, team)
             team.share("fine", FineStep(fine, [first + g for g in group], [found[g] for g in group]))
-            for sums, state in team.map(fine_task, len(group), "worker", "images", "step", "fine", "space"):
-                totals.add(sums)
-                parts.append(state)
+            with team.timed("fine pass"):
+                for sums, state in team.map(fine_task, len(group), "worker", "images", "step", "fine", "space"):
+                    totals.add(sums)
+                    parts.append(state)
             del fine
             team.forget("fine")
             team.release(before)
@@ -198,12 +201,14 @@ def _waves(model: EstepModel, team: Team, sizes: list[int]) -> Iterator[tuple[in
     first = 0
     while first < len(sizes):
         before = team.used
-        team.share("coarse", make_coarse_grid(model, team))
+        with team.timed("coarse slices"):
+            team.share("coarse", make_coarse_grid(model, team))
         found: list[PackedSamples] = []
         while first + len(found) < len(sizes) and sum(one.nbytes for one in found) < model.plan.sample_bytes:
             start = first + len(found)
             team.share("first", start)
-            found += team.map(coarse_task, _together(sizes[start:]), "images", "step", "coarse", "first")
+            with team.timed("coarse pass"):
+                found += team.map(coarse_task, _together(sizes[start:]), "images", "step", "coarse", "first")
         team.forget("coarse")
         team.release(before)
         yield first, found

@@ -36,6 +36,21 @@ class ArraySource:
 
 
 @dataclass(frozen=True)
+class TensorSource:
+    """Images ``[n, box, box]``, float16 or float32, that are already on a device and stay there."""
+
+    images: Tensor
+
+    def read(self, indices: Indices) -> NDArray[np.float32]:
+        """The images at ``indices``, brought to the CPU."""
+        return np.asarray(self.tensor(torch.from_numpy(np.asarray(indices))).cpu().numpy())
+
+    def tensor(self, indices: Tensor) -> Tensor:
+        """The images at ``indices``, float32, where they are."""
+        return self.images[indices.to(self.images.device)].float()
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """n particle images of one box and pixel size.
 
@@ -70,7 +85,9 @@ class ImageSet:
         return int(self.scale_group.max()) + 1
 
     def read(self, indices: Tensor) -> Tensor:
-        """Images ``[b, box, box]`` float32 of the particles at ``indices``."""
+        """Images ``[b, box, box]`` float32 of the particles at ``indices``; on the CPU but for a `TensorSource`."""
+        if isinstance(self.source, TensorSource):
+            return self.source.tensor(indices)
         # clone: torch's own memory is aligned, so a product's bits do not depend on where numpy put its copy
         return torch.from_numpy(self.source.read(indices.numpy())).clone()
 

@@ -13,8 +13,10 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from types import TracebackType
@@ -123,6 +125,8 @@ class Team:
         self.device = device
         # what steps hold at once since memory did not suffice; None: as much as they plan
         self.plan: Plan | None = None
+        # seconds on the clock of each named part of the steps so far
+        self.seconds: dict[str, float] = {}
         self._values: dict[str, Any] = {"worker": 0, **inherited}
         self._processes: list[ForkProcess] = []
         self._connections: list[Connection] = []
@@ -162,6 +166,15 @@ class Team:
         for connection in self._connections:
             connection.close()
         self._processes, self._connections = [], []
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Count the time within to ``part`` (what a GPU is still busy with then counts to the next)."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + time.monotonic() - began
 
     def restart(self) -> None:
         """New workers in place of these, after one of them failed: others may be in the middle of something."""
