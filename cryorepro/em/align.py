@@ -142,6 +142,23 @@ def align_hands(
     return best(np.eye(3)), best(_MIRROR)
 
 
+def refine_hand(
+    fixed: Map, moving: Map, pixel_size_angstrom: float, start: HandAlignment, resolution_angstrom: float
+) -> HandAlignment:
+    """A known alignment refined on finer shells, down to ``resolution_angstrom``.
+
+    Raises:
+        InputError: the maps are not finite cubes of one size.
+    """
+    box = check_cubic(fixed, "fixed map")
+    if check_cubic(moving, "moving map") != box:
+        raise InputError(f"maps of {box} and {moving.shape[0]} voxels cannot be aligned")
+    fine = [_shrink(volume, pixel_size_angstrom, resolution_angstrom) for volume in (fixed, moving)]
+    pixel = pixel_size_angstrom * box / fine[0].shape[0]
+    matrix, shift, score = _refine(fine[0], fine[1], start.rotation, start.shift_angstrom / pixel)
+    return HandAlignment(matrix, shift * pixel, score)
+
+
 def _shrink(volume: Map, pixel_size: float, resolution: float) -> Volume:
     """Fourier-crop to the smallest even box that holds ``resolution``, every shell whitened."""
     box = volume.shape[0]

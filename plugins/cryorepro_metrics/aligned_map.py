@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryorepro.em.align import align_hands
+from cryorepro.em.align import align_hands, refine_hand
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
 from cryorepro.em.fsc import crossing, fsc_curve
@@ -19,7 +19,7 @@ from cryorepro_metrics.context import number
 from cryorepro_metrics.half_maps import read_artifact, shell_value
 
 Floats = NDArray[np.float64]
-_SEARCH_SHELLS, _REFINE_SHELLS, _ROTATIONS = 8, 12, 2304
+_SHELLS, _ROTATIONS = (8, 12, 24, 36), 2304
 _SOFT_ANGSTROM = 4.0
 
 
@@ -68,15 +68,17 @@ class _Placed:
         self._box, self._pixel, self._true_pixel = found.shape[0], pixel, true_pixel
         coarse = resample_map(true, true_pixel, self._box, pixel)
         edge = self._box * pixel
-        search, refine = (max(edge / shells, 2.0 * pixel) for shells in (_SEARCH_SHELLS, _REFINE_SHELLS))
-        self.hands = align_hands(coarse, found, pixel, symmetry, search, refine, _ROTATIONS)
+        search, refine, judge, last = (max(edge / shells, 2.0 * pixel) for shells in _SHELLS)
+        starts = align_hands(coarse, found, pixel, symmetry, search, refine, _ROTATIONS)
+        # at low resolution a map and its mirror image are hardly told apart: the hands are judged on finer shells
+        self.hands = [refine_hand(coarse, found, pixel, start, judge) for start in starts]
         self.mirrored = self.hands[1].score > self.hands[0].score
+        self._chosen = refine_hand(coarse, found, pixel, self.hands[self.mirrored], last)
 
     def lay(self, volume: Floats) -> Floats:
         """A volume on the true map's grid, moved onto the found map and laid on its grid."""
-        chosen = self.hands[self.mirrored]
         # an orthogonal matrix, improper where the hand differs: its inverse is its transpose
-        turn, shift = chosen.rotation, chosen.shift_angstrom / self._true_pixel
+        turn, shift = self._chosen.rotation, self._chosen.shift_angstrom / self._true_pixel
         return resample_map(_moved(volume, turn.T, -turn.T @ shift), self._true_pixel, self._box, self._pixel)
 
 
