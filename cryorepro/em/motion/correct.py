@@ -179,8 +179,7 @@ def _sums(
     weights = torch.from_numpy(np.stack(rows)).to(torch.float32)
     sums: Tensor | None = None
     for first, group in raw.groups():
-        chosen = slice(first, first + len(group))
-        sums = weighted_sums(group, gain, trajectory.part(first, len(group)), weights[:, chosen], sums)
+        sums = weighted_sums(group, gain, trajectory, weights, first, sums)
     assert sums is not None
     plain = crop(torch.fft.rfft2(sums[-1]), raw.shape, settings.binned) if settings.binned > 1 else sums[-1].clone()
     if basis is None:

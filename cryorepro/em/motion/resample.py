@@ -15,12 +15,15 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cryorepro.em.motion.trajectory import Frames, spatial_terms
+from cryorepro.em.motion.trajectory import Trajectory, spatial_terms
 
 TILE, TAPS, PHASES = 32, 12, 128
 _KAISER_BETA = 5.0
+_SEGMENTS = (1, 2, 4, 8)
+_SMALL_SPREAD_PX = 2.0
 GROUP = 4
 """Frames added to the sums by one product."""
 
@@ -50,25 +53,71 @@ def band_library(margin: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Shifts of all frames along one strip: integer parts and rows of the library."""
+class _Layout:
+    """How a strip is laid out: segments of tiles, each with a whole-pixel shift of its own and spare tiles at its end.
 
-    base_x: list[int]
-    base_y: list[int]
+    The spare tiles make room for a segment's margins, so that all tiles lie at equal distances.
+    """
+
+    segments: int
+    tiles: int
+    spare: int
+    margin: int
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> _Layout:
+        """As few segments as keep the tiles' windows small."""
+        columns = math.ceil(trajectory.width_px / TILE)
+        for segments in _SEGMENTS:
+            spread = _spread(trajectory, segments)
+            if spread <= _SMALL_SPREAD_PX or columns < 8 * segments:
+                break
+        # a quadratic is nowhere further from its mean than two thirds of its range
+        margin = max(2, math.ceil(0.5 + 0.75 * spread))
+        return cls(segments, math.ceil(columns / segments), math.ceil(2 * (TAPS // 2 + margin) / TILE), margin)
+
+    @property
+    def halo(self) -> int:
+        """Pixels on either side of a tile that its window has."""
+        return TAPS // 2 + self.margin
+
+    @property
+    def side(self) -> int:
+        """Of a tile's window."""
+        return TILE + 2 * self.halo
+
+    @property
+    def slots(self) -> int:
+        """Tiles in all."""
+        return self.segments * (self.tiles + self.spare)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Shifts of all frames along one strip: whole pixels ``[frames][segments]`` and rows of the library."""
+
+    base_x: list[list[int]]
+    base_y: list[list[int]]
     rows_x: Tensor
     rows_y: Tensor
 
 
 def weighted_sums(
-    frames: Sequence[Tensor], gain: Tensor | None, trajectory: Frames, weights: Tensor, sums: Tensor | None = None
+    frames: Sequence[Tensor],
+    gain: Tensor | None,
+    trajectory: Trajectory,
+    weights: Tensor,
+    first: int = 0,
+    sums: Tensor | None = None,
 ) -> Tensor:
     """Sum displaced frames.
 
     Args:
-        frames: ``[h, w]`` each, of any type of number.
+        frames: ``[h, w]`` each, of any type of number; those from number ``first`` of the movie on.
         gain: ``[h, w]`` that each is multiplied with, or None.
-        trajectory: shifts in pixels of ``frames``.
-        weights: ``[sums, frames]``.
+        trajectory: shifts of all frames of the movie in pixels.
+        weights: ``[sums, frames]``, of all frames of the movie.
+        first: number of the first of ``frames``, counted from 0.
         sums: what to add to, in place. Frames that are added in several calls give the same bits as in one, if each
             call but the last has a multiple of ``GROUP`` frames.
 
@@ -76,93 +125,91 @@ def weighted_sums(
         ``[sums, h, w]`` float32. Beyond the edges of a frame its outermost pixels are repeated.
     """
     height, width = frames[0].shape
-    device, columns = frames[0].device, math.ceil(width / TILE)
-    margin = 2 + math.floor(_spread(trajectory))
-    library = band_library(margin).to(device)
+    device, layout = frames[0].device, _Layout.of(trajectory)
     if sums is None:
         sums = torch.zeros(len(weights), height, width, device=device)
     weights = weights.to(device, torch.float32)
-    work = _Buffers(columns, library.shape[1], device)
-    total = torch.empty(len(weights), columns, TILE, TILE, device=device)
-    strip = torch.zeros(len(weights), TILE, columns * TILE, device=device)
+    work = _Buffers(layout, band_library(layout.margin).to(device))
+    total = torch.zeros(len(weights), layout.slots, TILE, TILE, device=device)
+    strip = torch.zeros(len(weights), TILE, layout.segments * layout.tiles * TILE, device=device)
+    tiled = strip.view(-1, TILE, layout.segments, layout.tiles, TILE).permute(0, 2, 3, 1, 4)
+    used = total.view(-1, layout.segments, layout.tiles + layout.spare, TILE, TILE)[:, :, : layout.tiles]
     for top in range(0, height, TILE):
-        plan = _plan(trajectory, top, columns, margin, device)
+        plan = _plan(trajectory, top, layout, device)
         rows = min(TILE, height - top)
         strip[:, :rows, :width] = sums[:, top : top + rows]
-        total.copy_(strip.view(-1, TILE, columns, TILE).transpose(1, 2))
-        for first in range(0, len(frames), GROUP):
-            count = min(GROUP, len(frames) - first)
+        used.copy_(tiled)
+        for start in range(0, len(frames), GROUP):
+            count, number = min(GROUP, len(frames) - start), first + start
             for place in range(count):
-                _displace(frames[first + place], gain, plan, first + place, top, margin, library, work, place)
-            total.view(len(weights), -1).addmm_(weights[:, first : first + count], work.group[:count].view(count, -1))
-        strip.view(-1, TILE, columns, TILE).copy_(total.transpose(1, 2))
+                _displace(frames[start + place], gain, plan, number + place, top, layout, work, place)
+            shares, group = weights[:, number : number + count], work.group[:count].view(count, -1)
+            total.view(len(weights), -1).addmm_(shares, group)
+        tiled.copy_(used)
         sums[:, top : top + rows] = strip[:, :rows, :width]
     return sums
 
 
 class _Buffers:
-    """Memory that is used again for every strip: making it anew costs more than filling it."""
+    """The library, and memory that is used again for every strip: making it anew costs more than filling it."""
 
-    def __init__(self, columns: int, side: int, device: torch.device) -> None:
-        self.window = torch.empty(side, columns * TILE + side - TILE, device=device)
-        self.matrices = torch.empty(columns, TILE, side, device=device)
-        self.middle = torch.empty(columns, TILE, side, device=device)
-        self.group = torch.empty(GROUP, columns, TILE, TILE, device=device)
-
-
-def _spread(trajectory: Frames) -> float:
-    """Bound of how far a local shift is from the mean of its strip, in pixels."""
-    grid = np.linspace(-0.5, 0.5, 9)
-    x, y = np.meshgrid(grid, grid)
-    shifts = np.einsum("fds,yxs->fdyx", trajectory.local_px, spatial_terms(x, y))
-    return 1.1 * float(np.ptp(shifts, axis=3).max())
+    def __init__(self, layout: _Layout, library: Tensor) -> None:
+        device, slots, side = library.device, layout.slots, layout.side
+        self.library = library
+        self.window = torch.zeros(side, slots * TILE + side, device=device)
+        self.matrices = torch.empty(slots, TILE, side, device=device)
+        self.middle = torch.empty(slots, TILE, side, device=device)
+        self.group = torch.empty(GROUP, slots, TILE, TILE, device=device)
 
 
-def _plan(trajectory: Frames, top: int, columns: int, margin: int, device: torch.device) -> _Plan:
-    along = np.arange(columns * TILE, dtype=np.float64).reshape(columns, TILE)
-    middles = along.mean(axis=1, keepdims=True)
-    down = top + np.arange(TILE, dtype=np.float64)[None]
+def _spread(trajectory: Trajectory, segments: int) -> float:
+    """Largest range of local shifts along any strip within a segment, in pixels."""
+    inner = np.linspace(0.0, 1.0, 9) / segments
+    x = np.arange(segments)[:, None] / segments + inner - 0.5
+    y = np.linspace(-0.5, 0.5, 9)[:, None, None]
+    shifts = np.einsum("fds,yxis->fdyxi", trajectory.local_terms(), spatial_terms(x[None], y))
+    return float(np.ptp(shifts, axis=4).max())
+
+
+def _plan(trajectory: Trajectory, top: int, layout: _Layout, device: torch.device) -> _Plan:
+    first = np.arange(layout.segments)[:, None] * layout.tiles + np.arange(layout.tiles + layout.spare)
+    along = first[:, :, None] * TILE + np.arange(TILE, dtype=np.float64)
+    middles = along.mean(axis=2, keepdims=True)
+    down = top + np.arange(TILE, dtype=np.float64)
     wide, high = trajectory.width_px, trajectory.height_px
     terms_x = spatial_terms(along / wide - 0.5, np.array((top + (TILE - 1) / 2) / high - 0.5))
     terms_y = spatial_terms(middles / wide - 0.5, down / high - 0.5)
-    local = trajectory.local_px
-    base_x, rows_x = _rows(trajectory.whole_px[:, 0], local[:, 0], terms_x, margin)
-    base_y, rows_y = _rows(trajectory.whole_px[:, 1], local[:, 1], terms_y, margin)
+    local = trajectory.local_terms()
+    base_x, rows_x = _rows(trajectory.whole_px[:, 0], local[:, 0], terms_x, layout)
+    base_y, rows_y = _rows(trajectory.whole_px[:, 1], local[:, 1], terms_y, layout)
     return _Plan(base_x, base_y, rows_x.to(device), rows_y.to(device))
 
 
 def _rows(
-    whole: np.ndarray[tuple[int], np.dtype[np.float64]],
-    local: np.ndarray[tuple[int, int], np.dtype[np.float64]],
-    terms: np.ndarray[tuple[int, int, int], np.dtype[np.float64]],
-    margin: int,
-) -> tuple[list[int], Tensor]:
-    places = -whole[:, None, None] - np.tensordot(local, terms, axes=(1, 2))
-    base = np.rint(places.mean(axis=(1, 2)))
-    steps = np.rint((places - base[:, None, None] + margin) * PHASES).astype(np.int64)
-    steps = np.clip(steps, 0, 2 * margin * PHASES) + np.arange(TILE) * (2 * margin * PHASES + 1)
+    whole: NDArray[np.float64], local: NDArray[np.float64], terms: NDArray[np.float64], layout: _Layout
+) -> tuple[list[list[int]], Tensor]:
+    """Whole pixels ``[frames][segments]``, and rows of the library ``[frames, slots * TILE]``."""
+    places = -whole[:, None, None, None] - np.tensordot(local, terms, axes=(1, 3))
+    base = np.rint(places[:, :, : layout.tiles].mean(axis=(2, 3)))
+    count = 2 * layout.margin * PHASES
+    steps = np.rint((places - base[:, :, None, None] + layout.margin) * PHASES).astype(np.int64)
+    steps = np.clip(steps, 0, count) + np.arange(TILE) * (count + 1)
     return base.astype(int).tolist(), torch.from_numpy(steps.reshape(len(whole), -1))
 
 
 def _displace(
-    frame: Tensor,
-    gain: Tensor | None,
-    plan: _Plan,
-    number: int,
-    top: int,
-    margin: int,
-    library: Tensor,
-    work: _Buffers,
-    place: int,
+    frame: Tensor, gain: Tensor | None, plan: _Plan, number: int, top: int, layout: _Layout, work: _Buffers, place: int
 ) -> None:
-    halo = TAPS // 2 + margin
-    columns, _, side = work.matrices.shape
+    halo, side = layout.halo, layout.side
+    inside, apart = layout.tiles * TILE, (layout.tiles + layout.spare) * TILE
+    for segment, (x, y) in enumerate(zip(plan.base_x[number], plan.base_y[number], strict=True)):
+        part = work.window[:, segment * apart : segment * apart + inside + 2 * halo]
+        _window(frame, gain, top + y - halo, segment * inside + x - halo, part)
     window, matrices = work.window, work.matrices
-    _window(frame, gain, top + plan.base_y[number] - halo, plan.base_x[number] - halo, window)
-    tiles = window.as_strided((columns, side, side), (TILE, window.stride(0), 1))
-    torch.index_select(library, 0, plan.rows_y[number], out=matrices.view(-1, side))
+    tiles = window.as_strided((layout.slots, side, side), (TILE, window.stride(0), 1))
+    torch.index_select(work.library, 0, plan.rows_y[number], out=matrices.view(-1, side))
     torch.bmm(matrices, tiles, out=work.middle)
-    torch.index_select(library, 0, plan.rows_x[number], out=matrices.view(-1, side))
+    torch.index_select(work.library, 0, plan.rows_x[number], out=matrices.view(-1, side))
     torch.bmm(work.middle, matrices.transpose(1, 2), out=work.group[place])
 
 

@@ -76,7 +76,7 @@ def phases(frequencies: Tensor, shifts: Tensor) -> Tensor:
 
 def own_power(spectra: Tensor) -> Tensor:
     """Return ``[ny, nx]``, the sum of the squares of all frames' spectra."""
-    return torch.stack([torch.view_as_real(row).square().sum((0, -1)) for row in spectra.unbind(1)])
+    return torch.cat([torch.view_as_real(part).square().sum((0, -1)) for part in torch.split(spectra, _ROWS, dim=1)])
 
 
 def pulls(spectra: Tensor, power: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[Tensor, Tensor]:

@@ -69,16 +69,6 @@ class Trajectory:
         found: Floats = whole + local
         return found
 
-    def largest_local_px(self) -> float:
-        """Return the largest local shift on a grid over the micrograph, in pixels."""
-        x, y = np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.5, 0.5, 9))
-        return float(np.abs(np.einsum("fds,yxs->fdyx", self.local_terms(), spatial_terms(x, y))).max())
-
-    def part(self, first: int, count: int) -> Frames:
-        """Return the shifts of ``count`` frames from ``first`` (counted from 0) on."""
-        chosen = slice(first, first + count)
-        return Frames(self.whole_px[chosen], self.local_terms()[chosen], self.height_px, self.width_px)
-
     def travelled_angstrom(self, pixel_size_angstrom: float, exposures: Floats, early: float) -> tuple[float, float]:
         """Return the path lengths of the whole frame in Angstrom: up to the exposure ``early``, and after it.
 
@@ -90,13 +80,3 @@ class Trajectory:
         steps = np.hypot(*np.diff(self.whole_px, axis=0).T) * pixel_size_angstrom
         soon = exposures[:-1] < early
         return float(steps[soon].sum()), float(steps[~soon].sum())
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Shifts of some of a movie's frames: ``[frames, 2]``, and ``[frames, 2, 6]`` of the spatial terms."""
-
-    whole_px: Floats
-    local_px: Floats
-    height_px: int
-    width_px: int
