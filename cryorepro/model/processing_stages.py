@@ -90,7 +90,6 @@ PROCESSING_PARAMETERS: dict[str, type[Record]] = {
     "class3d_local": Class3DLocalParameters,
     "homogeneousrefinement": HomogeneousRefinementParameters,
     "nonuniformrefinement": NonUniformRefinementParameters,
-    "nurefine": NonUniformRefinementParameters,
     "localres": LocalResolutionParameters,
     "ctfrefine": CtfRefinementParameters,
     "polish": PolishParameters,
