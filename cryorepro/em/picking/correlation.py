@@ -16,6 +16,7 @@ from scipy import fft
 from torch import Tensor
 
 _LEAST_VARIANCE = 1e-9
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Field:
     """An image's statistics under one round support, ready to be correlated.
 
     Attributes:
-        spectrum: ``rfft2`` of the image, padded, unusable pixels filled.
+        spectrum: ``rfft2`` of the image, padded, unusable pixels filled, moved by the templates' origin pixel.
         inverse_length: ``[rows, columns]`` one over the length of the centred part under the support.
         variance: ``[rows, columns]`` of the part under the support.
         coverage: ``[rows, columns]`` share of the support that lies on usable pixels.
@@ -42,8 +43,8 @@ class Field:
         A template's origin pixel is ``n // 2``; the value at a pixel is for the template's origin there.
         """
         rows, columns = self.inverse_length.shape
-        kernel = centred_transform(templates, self.padded)
-        found: Tensor = torch.fft.irfft2(self.spectrum * kernel.conj(), s=self.padded)[..., :rows, :columns]
+        kernel = torch.fft.rfft2(templates, s=self.padded).conj()
+        found: Tensor = torch.fft.irfft2(self.spectrum * kernel, s=self.padded)[..., :rows, :columns]
         return found * self.inverse_length
 
 
@@ -52,7 +53,9 @@ def make_field(image: Tensor, usable: Tensor, support: Tensor) -> Field:
     rows, columns = image.shape
     side = support.shape[-1]
     padded = (fft.next_fast_len(rows + side, real=True), fft.next_fast_len(columns + side, real=True))
-    disc = centred_transform(support, padded).conj()
+    whole = torch.zeros(padded, dtype=image.dtype, device=image.device)
+    whole[:side, :side] = support
+    disc = torch.fft.rfft2(torch.roll(whole, (-(side // 2), -(side // 2)), dims=(0, 1))).conj()
     count = float(support.sum())
 
     def under(values: Tensor) -> Tensor:
@@ -70,17 +73,9 @@ def make_field(image: Tensor, usable: Tensor, support: Tensor) -> Field:
     sums, squares = under(filled), under(filled.square())
     variance = (squares / count - (sums / count).square()).clamp(min=_LEAST_VARIANCE)[:rows, :columns]
     inverse = (variance * count).rsqrt()
-    spectrum = torch.fft.rfft2(filled)
+    # the image is moved once, so that no template has to be
+    spectrum = torch.fft.rfft2(torch.roll(filled, (side // 2, side // 2), dims=(0, 1)))
     return Field(spectrum, inverse, variance, (covered / count).clamp(0.0, 1.0)[:rows, :columns], padded)
-
-
-def centred_transform(images: Tensor, padded: tuple[int, int]) -> Tensor:
-    """``rfft2`` of images ``[..., n, n]`` padded so that their origin pixel ``n // 2`` lies at pixel 0."""
-    side = images.shape[-1]
-    whole = torch.zeros(*images.shape[:-2], *padded, dtype=images.dtype, device=images.device)
-    whole[..., :side, :side] = images
-    found: Tensor = torch.fft.rfft2(torch.roll(whole, (-(side // 2), -(side // 2)), dims=(-2, -1)))
-    return found
 
 
 def normalised(templates: Tensor, support: Tensor) -> Tensor:
@@ -95,10 +90,15 @@ def best_of(field: Field, templates: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     value = torch.full_like(field.inverse_length, -1.0)
     which = torch.zeros(value.shape, dtype=torch.int64, device=value.device)
     start = 0
-    for chunk in templates:
-        top, index = field.correlate(chunk.to(value)).max(dim=0)
+    for part in (part for chunk in templates for part in torch.tensor_split(chunk, _parts(chunk))):
+        top, index = field.correlate(part.to(value)).max(dim=0)
         better = top > value
         value = torch.where(better, top, value)
         which = torch.where(better, index + start, which)
-        start += len(chunk)
+        start += len(part)
     return value, which
+
+
+def _parts(chunk: Tensor) -> int:
+    """In how many parts templates are correlated, so that intermediate images stay in a core's cache."""
+    return -(-len(chunk) // _AT_ONCE)

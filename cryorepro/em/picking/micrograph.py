@@ -19,7 +19,7 @@ from cryorepro.em.errors import InputError
 _SAMPLES_OF_NOISE = 1_000_000
 _HOT_QUANTILE = 0.999
 _NO_NOISE = 1e-8
-_FLAT = 1e-12
+_FLAT = 1e-6
 _EDGE_OF_LOWPASS = 0.1
 _LEAST_SIDE_PX = 16
 _BLOCKS_PER_SIDE = 24
@@ -70,11 +70,12 @@ def prepare(micrograph: Tensor, pixel_size_angstrom: float, band: Band, *, dark_
     sides = [_coarse_side(side, pixel_size_angstrom / band.pixel_size_angstrom) for side in source.shape]
     if min(sides) < _LEAST_SIDE_PX:
         raise InputError(f"a micrograph of {source.shape[1]} x {source.shape[0]} pixels is too small to pick from")
-    mean = source.mean(dtype=torch.float64).float()
-    deviation = float((source - mean).square().mean(dtype=torch.float64)) ** 0.5
-    if not deviation > _FLAT * max(1.0, abs(float(mean))):
+    mean = float(source.mean())
+    source = source - mean
+    deviation = float(source.std())
+    if not deviation > _FLAT * max(1.0, abs(mean)):
         raise InputError("the micrograph is flat")
-    source = _level((source - mean) / (-deviation if dark_particles else deviation))
+    source = _level(source.mul_((-1.0 if dark_particles else 1.0) / deviation))
     image, share = _cropped(source, sides, pixel_size_angstrom, band)
     noise = _noise_variance(source) * share
     noise_known = noise > _NO_NOISE
@@ -89,7 +90,7 @@ def _coarse_side(side: int, ratio: float) -> int:
 
 
 def _level(source: Tensor) -> Tensor:
-    """Without its slope: ice gets thicker across a micrograph, and a transform would see a step at the border.
+    """The same tensor without its slope: ice gets thicker, and a transform would see a step at the border.
 
     The slope is the median difference of blocks a quarter of a side apart, which an edge of carbon hardly moves.
     """
@@ -101,7 +102,7 @@ def _level(source: Tensor) -> Tensor:
     along_x = (means[:, across:] - means[:, :-across]).median() / (block * across)
     y = torch.arange(rows, dtype=source.dtype, device=source.device) - 0.5 * (rows - 1)
     x = torch.arange(columns, dtype=source.dtype, device=source.device) - 0.5 * (columns - 1)
-    return source - (along_y * y[:, None] + along_x * x[None])
+    return source.sub_((along_y * y)[:, None]).sub_((along_x * x)[None])
 
 
 def _cropped(source: Tensor, sides: list[int], pixel: float, band: Band) -> tuple[Tensor, float]:

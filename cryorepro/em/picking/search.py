@@ -21,7 +21,7 @@ from cryorepro.em.picking.picks import Picks
 
 _LEAST_COVERAGE = 0.5
 _PIXELS_PER_DIAMETER = 12.0
-_PIXELS_PER_LOWPASS = 3.0
+_PIXELS_PER_LOWPASS = 2.5
 
 
 @dataclass(frozen=True)
