@@ -8,7 +8,7 @@ per class, in class order) is read as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,23 @@ import numpy as np
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.particles import Particles
 from cryorepro.em.formats.star import StarBlock, Value, make_block, read_star, write_star
+from cryorepro.em.view_scores import Similarity
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its number from 1, its particles, their share, and its resolution (None where no model says)."""
+    """One class: its number from 1, its particles, their share, and what is known of it otherwise.
+
+    ``resolution_angstrom`` is None where no model says, ``similarity`` to the nearest of the named views, and that
+    view's number, where there are no views.
+    """
 
     number: int
     particles: int
     fraction: float
     resolution_angstrom: float | None = None
+    similarity: float | None = None
+    view: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Rule:
     worst_resolution_angstrom: float | None = None
     smallest_fraction: float | None = None
     largest_classes: int | None = None
+    smallest_similarity: float | None = None
 
 
 def class_rows(particles: Particles, model: Path | None = None) -> list[ClassRow]:
@@ -60,11 +68,25 @@ def class_rows(particles: Particles, model: Path | None = None) -> list[ClassRow
     ]
 
 
+def with_similarity(rows: Sequence[ClassRow], found: Similarity, source: str) -> list[ClassRow]:
+    """The classes with their similarity to the nearest of the named views.
+
+    Raises:
+        InputError: there are more classes than averages.
+    """
+    if len(rows) > len(found.values):
+        raise InputError(f"{source}: {len(found.values)} class averages, but {len(rows)} classes.")
+    return [
+        replace(row, similarity=float(found.values[row.number - 1]), view=int(found.views[row.number - 1]))
+        for row in rows
+    ]
+
+
 def by_rule(rows: Sequence[ClassRow], rule: Rule, source: str) -> tuple[int, ...]:
     """Numbers of the classes that keep every limit.
 
     Raises:
-        InputError: resolution is asked for and not known, or no class is left.
+        InputError: resolution or similarity is asked for and not known, or no class is left.
     """
     passed = [row for row in rows if row.particles > 0]
     if rule.worst_resolution_angstrom is not None:
@@ -74,6 +96,11 @@ def by_rule(rows: Sequence[ClassRow], rule: Rule, source: str) -> tuple[int, ...
         passed = [row for row, value in zip(passed, known, strict=True) if value is not None and value <= limit]
     if rule.smallest_fraction is not None:
         passed = [row for row in passed if row.fraction >= rule.smallest_fraction]
+    if rule.smallest_similarity is not None:
+        least, found = rule.smallest_similarity, [row.similarity for row in passed]
+        if any(value is None for value in found):
+            raise InputError(f"{source}: a limit on similarity needs class averages and views (inputs.views).")
+        passed = [row for row, value in zip(passed, found, strict=True) if value is not None and value >= least]
     passed = sorted(passed, key=lambda row: (-row.particles, row.number))[: rule.largest_classes]
     if not passed:
         raise InputError(f"{source}: no class keeps the rule's limits.")
@@ -104,6 +131,9 @@ def write_selection(path: Path, rows: Sequence[ClassRow], classes: Sequence[int]
     }
     if all(row.resolution_angstrom is not None for row in rows):
         columns["rlnEstimatedResolution"] = [float(row.resolution_angstrom or 0.0) for row in rows]
+    if all(row.similarity is not None for row in rows):
+        columns["cryoreproViewSimilarity"] = [float(row.similarity or 0.0) for row in rows]
+        columns["cryoreproNearestView"] = [int(row.view or 0) for row in rows]
     general: dict[str, Sequence[Value]] = {"cryoreproSelectedBy": [how.replace(" ", "_")]}
     write_star(path, [make_block("selection_general", general, is_loop=False), make_block("selection", columns)])
 

@@ -63,11 +63,20 @@ class ClassSelectionParameters(Record):
     worst_resolution_angstrom: Angstrom | None = None
     smallest_fraction: float | None = Field(None, ge=0, le=1)
     largest_classes: int | None = Field(None, ge=1, le=1000, description="keep at most so many, largest first")
+    smallest_similarity: float | None = Field(
+        None, ge=-1, le=1, description="correlation with the nearest of inputs.views, a stack or a map to project"
+    )
+    views_resolution_angstrom: Angstrom = Field(30.0, description="finest detail that views are compared in")
 
     @property
     def has_rule(self) -> bool:
         """Whether classes are chosen by what the model says of them."""
-        limits = (self.worst_resolution_angstrom, self.smallest_fraction, self.largest_classes)
+        limits = (
+            self.worst_resolution_angstrom,
+            self.smallest_fraction,
+            self.largest_classes,
+            self.smallest_similarity,
+        )
         return self.keep == "largest" or any(limit is not None for limit in limits)
 
     @model_validator(mode="after")

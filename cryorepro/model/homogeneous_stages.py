@@ -55,6 +55,9 @@ class HomogeneousRefinementParameters(Record):
 class NonUniformRefinementParameters(HomogeneousRefinementParameters):
     """The same with a low-pass of its own for every voxel, chosen by cross-validation between the halves."""
 
-    filter_order: float = Field(8.0, ge=1, le=64, description="of the Butterworth low-passes")
+    regularisation: Literal["lowpass", "bands"] = Field(
+        "lowpass", description="one low-pass for each voxel, or a gain for each band at each voxel"
+    )
+    filter_order: float = Field(8.0, ge=1, le=64, description="of the Butterworth low-passes that make the bands")
     window_factor: float = Field(3.0, ge=0.5, le=20, description="neighbourhood, in wavelengths of the filter")
-    filters: int = Field(20, ge=3, le=200, description="low-passes to choose from")
+    filters: int = Field(20, ge=3, le=200, description="bands, or low-passes to choose from")

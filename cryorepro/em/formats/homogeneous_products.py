@@ -9,6 +9,7 @@ from cryorepro.em.formats.relion_job import IncompleteJob, JobReport, check_map,
 from cryorepro.em.formats.star import read_star
 
 MASK, FSC, FILTER = "run_mask.mrc", "run_fsc.star", "run_local_lowpass.mrc"
+LOCAL_MAP = "run_local_map.mrc"
 
 
 def inspect_homogeneous(directory: Path, *, rows: int, box_px: int, local: bool) -> JobReport:
@@ -21,7 +22,7 @@ def inspect_homogeneous(directory: Path, *, rows: int, box_px: int, local: bool)
     blocks = readable(read_star, directory / FSC)
     if "fsc" not in blocks or blocks["fsc"].row_count != box_px // 2 + 1:
         raise IncompleteJob(f"{FSC}: the curve of a box of {box_px} pixels is missing")
-    maps = {"mask": MASK} | ({"local_lowpass": FILTER} if local else {})
+    maps = {"mask": MASK} | ({"local_lowpass": FILTER, "local_map": LOCAL_MAP} if local else {})
     for name in maps.values():
         check_map(directory / name, box_px)
     outputs = report.outputs | {role: Path(name) for role, name in maps.items()} | {"fsc": Path(FSC)}

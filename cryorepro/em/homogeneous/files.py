@@ -16,12 +16,12 @@ from torch import Tensor
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.atomic import atomic_writer
-from cryorepro.em.formats.homogeneous_products import FILTER, FSC, MASK
+from cryorepro.em.formats.homogeneous_products import FILTER, FSC, LOCAL_MAP, MASK
 from cryorepro.em.formats.maps import write_map
 from cryorepro.em.formats.star import make_block, write_star
 from cryorepro.em.fsc import MaskedFsc, shell_to_angstrom
-from cryorepro.em.homogeneous.nonuniform import LocalFilter
 from cryorepro.em.homogeneous.refinement import Finished, Homogeneous
+from cryorepro.em.homogeneous.regularise import AnyLocalFilter
 from cryorepro.em.refine3d_files import Refine3DFiles
 
 _ORIGIN_ANGSTROM = 999.0
@@ -35,7 +35,7 @@ class HomogeneousFiles:
 
     def begin(self, state: Homogeneous) -> None:
         """Remove what an earlier attempt left, and write the state before the first iteration."""
-        for name in (MASK, FSC, FILTER):
+        for name in (MASK, FSC, FILTER, LOCAL_MAP):
             (self.relion.directory / name).unlink(missing_ok=True)
         self._with_scale(state).begin(state.refinement)
         self._write_own(state)
@@ -54,6 +54,8 @@ class HomogeneousFiles:
         if state.local is not None:
             lowpass = lowpass_angstrom(state.local, self.relion.box_px, self.relion.pixel_size_angstrom)
             write_map(directory / FILTER, lowpass.numpy(), self.relion.pixel_size_angstrom)
+        if finished.local_map is not None:
+            write_map(directory / LOCAL_MAP, finished.local_map.numpy(), self.relion.pixel_size_angstrom)
         self._with_scale(state).write_final(finished.final)
 
     def read(self, iteration: int) -> Homogeneous:
@@ -83,7 +85,7 @@ class HomogeneousFiles:
         return replace(self.relion, particles=particles)
 
 
-def lowpass_angstrom(local: LocalFilter, box_px: int, pixel_size_angstrom: float) -> Tensor:
+def lowpass_angstrom(local: AnyLocalFilter, box_px: int, pixel_size_angstrom: float) -> Tensor:
     """``[n, n, n]`` float32 resolution in Angstrom to which each voxel was low-passed."""
     return torch.from_numpy(box_px * pixel_size_angstrom / local.cutoff_shells()).float()
 

@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass, replace
 
 # A pose wrong by half a step in the worst direction moves the particle's rim by this much phase at most (radians).
-_PHASE_WITHIN_LEVEL = 2.0
+_PHASE_WITHIN_LEVEL = 2.5
 _PHASE_AT_THE_END = 0.5
 _LEAST_SHELL = 5
 _MOST_LEVELS = 8
 # Candidates that go on from each level when the bound excludes fewer; the last number serves all later levels.
-KEPT = (32, 8, 4, 2, 1)
+KEPT = (48, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True)

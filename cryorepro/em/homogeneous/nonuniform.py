@@ -86,7 +86,7 @@ def choose_filter(half1: Map, half2: Map, options: LocalFilterOptions) -> LocalF
     before = _errors(maps, spectra, radius, float(cutoffs[0]), options.order)
     for place, cutoff in enumerate(cutoffs[1:].tolist(), start=1):
         after = _errors(maps, spectra, radius, cutoff, options.order)
-        total += _around(before - after, box, cutoff, options.window_factor)
+        total += around(before - after, box, cutoff, options.window_factor)
         better = total > best
         best[better], choice[better] = total[better], place
         before = after
@@ -103,7 +103,7 @@ def _filtered(spectrum: Spectrum, radius: Volume, cutoff: float, order: float, s
     return np.asarray(fft.irfftn(spectrum * butterworth(radius, cutoff, order), s=shape))
 
 
-def _around(values: Volume, box_px: int, cutoff: float, window_factor: float) -> Volume:
-    """Mean over a Gaussian neighbourhood ``window_factor`` wavelengths of the cut-off wide (at half its height)."""
-    sigma = window_factor * box_px / cutoff / _FWHM_PER_SIGMA
+def around(values: Volume, box_px: int, cutoff: float, window_factor: float) -> Volume:
+    """Mean over a Gaussian neighbourhood ``window_factor`` wavelengths of the cut-off wide at half height."""
+    sigma = min(window_factor * box_px / cutoff / _FWHM_PER_SIGMA, float(box_px))
     return np.asarray(ndimage.gaussian_filter(values, sigma, mode="constant"))

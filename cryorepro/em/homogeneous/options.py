@@ -12,11 +12,13 @@ class LocalFilterOptions:
     """The cross-validated local regularisation (`nonuniform`).
 
     Attributes:
+        family: "lowpass", one for each voxel (`nonuniform`), or "bands", a gain for each (`nonuniform_bands`).
         order: of the Butterworth low-passes it chooses from.
         window_factor: size of the neighbourhood a choice is made on, in wavelengths of the filter.
-        filters: how many low-passes there are.
+        filters: how many bands or low-passes there are.
     """
 
+    family: str = "lowpass"
     order: float = 8.0
     window_factor: float = 3.0
     filters: int = 20

@@ -26,10 +26,9 @@ from cryorepro.em.homogeneous.cubic_projector import KERNELS
 from cryorepro.em.homogeneous.dynamic_mask import sphere
 from cryorepro.em.homogeneous.expectation import HalfModel, HalfSums, half_expectation
 from cryorepro.em.homogeneous.levels import KEPT, Level, make_levels
-from cryorepro.em.homogeneous.nonuniform import LocalFilter
 from cryorepro.em.homogeneous.options import HomogeneousOptions
 from cryorepro.em.homogeneous.posterior import SPREAD_NATS
-from cryorepro.em.homogeneous.regularise import Frame, HalfMaps, half_maps, regularised
+from cryorepro.em.homogeneous.regularise import AnyLocalFilter, Frame, HalfMaps, half_maps, regularised
 from cryorepro.em.homogeneous.search import SearchModel
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import lowpass_map
@@ -70,7 +69,7 @@ class Homogeneous:
     scale: Tensor
     mask: Tensor
     curves: MaskedFsc | None = None
-    local: LocalFilter | None = None
+    local: AnyLocalFilter | None = None
     scored: float = 0.0
 
     @property
@@ -81,10 +80,15 @@ class Homogeneous:
 
 @dataclass(frozen=True)
 class Finished:
-    """The joined result: final map and half maps, and the state they belong to."""
+    """The joined result: final map and half maps, and the state they belong to.
+
+    The final map is filtered uniformly by the FSC; ``local_map [n, n, n]`` is the same with the local filter in its
+    place, in a non-uniform refinement.
+    """
 
     final: Final
     state: Homogeneous
+    local_map: Tensor | None = None
 
 
 def start(
@@ -186,10 +190,10 @@ def finish(images: ImageSet, state: Homogeneous, options: HomogeneousOptions, se
     tau2 = prior_from_fsc(maps.fsc, both, frame.box_px, frame.radius, whole=True, padding=options.padding)
     joined = reconstruct(both, frame.box_px, frame.radius, tau2, 1.0, options.padding)
     local = regularised(maps, frame, options).local
-    volume = joined.volume if local is None else torch.from_numpy(local.apply(joined.volume.double().numpy()))
+    filtered = None if local is None else torch.from_numpy(local.apply(_average(maps).double().numpy())).float()
     whole = replace(
-        before.halves[0], reference=volume.float(), tau2=tau2, ssnr=joined.data_vs_prior, coverage=joined.coverage,
-        map_sigma2=joined.sigma2, log_likelihood=float(poses.log_likelihood.sum()),
+        before.halves[0], reference=joined.volume.float(), tau2=tau2, ssnr=joined.data_vs_prior,
+        coverage=joined.coverage, map_sigma2=joined.sigma2, log_likelihood=float(poses.log_likelihood.sum()),
         mean_pmax=float(poses.max_probability.mean()),
     )  # fmt: skip
     last = replace(
@@ -197,7 +201,11 @@ def finish(images: ImageSet, state: Homogeneous, options: HomogeneousOptions, se
         changes=assignment_changes(before.poses, poses, options.symmetry),
     )  # fmt: skip
     final = Final(whole, (maps.unfiltered[0].float(), maps.unfiltered[1].float()), last)
-    return Finished(final, replace(state, refinement=last, mask=maps.mask, curves=maps.curves, local=local))
+    return Finished(final, replace(state, refinement=last, mask=maps.mask, curves=maps.curves, local=local), filtered)
+
+
+def _average(maps: HalfMaps) -> Tensor:
+    return 0.5 * (maps.unfiltered[0] + maps.unfiltered[1])
 
 
 def _frame(images: ImageSet, before: Refinement) -> Frame:
@@ -214,7 +222,7 @@ def _expect(
     before, poses, found = state.refinement, state.refinement.poses, []
     for number, half in enumerate(before.halves, start=1):
         chosen = indices(before.half_of, number)
-        model = _half_model(images, state, half, options, frame)
+        model = half_model(images, state, half, options, frame)
         sums = half_expectation(images, before.poses, model, chosen, workers)
         poses = poses.updated(chosen, sums.poses)
         found.append(sums)
@@ -222,9 +230,10 @@ def _expect(
     return found, replace(poses, origin_px=rounded)
 
 
-def _half_model(
+def half_model(
     images: ImageSet, state: Homogeneous, half: HalfState, options: HomogeneousOptions, frame: Frame
 ) -> HalfModel:
+    """What the next search of one half assumes."""
     first = state.refinement.iteration == 0
     plane = half_plane(frame.box_px, frame.radius)
     projector: Projector = KERNELS[options.kernel](half.reference, frame.radius, options.padding)

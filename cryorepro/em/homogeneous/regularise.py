@@ -12,9 +12,11 @@ from cryorepro.em.fsc import MaskedFsc, crossing, fsc_curve, masked_fsc
 from cryorepro.em.half_sets import join_low_resolution, prior_from_fsc, unregularised
 from cryorepro.em.homogeneous.dynamic_mask import mask_of
 from cryorepro.em.homogeneous.nonuniform import LocalFilter, choose_filter
+from cryorepro.em.homogeneous.nonuniform_bands import BandFilter, choose_bands
 from cryorepro.em.homogeneous.options import HomogeneousOptions
 from cryorepro.em.reconstruction import Reconstruction, reconstruct, symmetrise
 
+AnyLocalFilter = LocalFilter | BandFilter
 _RANDOMISE_AT_FSC = 0.8
 _LEAST_RANDOMISED_SHELL = 2
 
@@ -108,7 +110,7 @@ class Regularised:
     references: tuple[Tensor, Tensor]
     spectra: tuple[Reconstruction, Reconstruction]
     tau2: tuple[Tensor, Tensor]
-    local: LocalFilter | None
+    local: AnyLocalFilter | None
 
 
 def regularised(maps: HalfMaps, frame: Frame, options: HomogeneousOptions) -> Regularised:
@@ -122,10 +124,12 @@ def regularised(maps: HalfMaps, frame: Frame, options: HomogeneousOptions) -> Re
         reconstruct(grid, frame.box_px, frame.radius, prior, 1.0, options.padding)
         for grid, prior in zip(maps.grids, tau2, strict=True)
     ]
-    volumes, local = [part.volume for part in made], None
+    volumes: list[Tensor] = [part.volume for part in made]
+    local: AnyLocalFilter | None = None
     if options.local_filter is not None:
         halves = [(half * maps.mask).double().numpy() for half in maps.unfiltered]
-        local = choose_filter(halves[0], halves[1], options.local_filter)
+        choose = choose_bands if options.local_filter.family == "bands" else choose_filter
+        local = choose(halves[0], halves[1], options.local_filter)
         volumes = [torch.from_numpy(local.apply(half)) for half in halves]
     first, second = ((volume * maps.mask).float() for volume in volumes)
     return Regularised((first, second), (made[0], made[1]), (tau2[0], tau2[1]), local)

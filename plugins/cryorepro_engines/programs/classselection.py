@@ -14,6 +14,7 @@ from cryorepro.em.selection import (
     class_rows,
     read_selection,
     select_particles,
+    with_similarity,
     write_selection,
 )
 from cryorepro.model.class2d_stages import ClassSelectionParameters
@@ -25,18 +26,33 @@ def work(request: StageRequest) -> None:
     """Select among ``inputs.particles``, by ``inputs.selection`` if it is given, else by the parameters.
 
     ``inputs.model`` (or ``inputs.classes``, where that is a STAR file) tells the classes' resolutions.
+    ``inputs.views`` (a stack, or a map to be projected) are the named views that the class averages in
+    ``inputs.classes`` are compared with.
 
     Raises:
         InputError: an input is malformed, or nothing says which classes to keep.
     """
     parameters = parameters_of(request, ClassSelectionParameters)
     particles = read_particles(request.inputs["particles"], require_ctf=False)
-    rows = class_rows(particles, _model(request))
+    rows = _with_views(request, parameters, class_rows(particles, _model(request)))
     classes, how = _chosen(request, parameters, particles, rows)
     kept = select_particles(particles, classes)
     write_particles(request.output_dir / SELECTED, kept)
     write_selection(request.output_dir / SELECTION, rows, classes, how)
     print(f"{len(kept)} of {len(particles)} particles in {len(classes)} of {len(rows)} classes, {how}", flush=True)
+
+
+def _with_views(request: StageRequest, parameters: ClassSelectionParameters, rows: list[ClassRow]) -> list[ClassRow]:
+    """The classes with their similarity to the views, where there are any."""
+    views, averages = request.inputs.get("views"), request.inputs.get("classes")
+    if views is None:
+        return rows
+    if averages is None or averages.suffix == ".star":
+        raise InputError(f"stage {request.stage}: inputs.views needs the class averages as inputs.classes.")
+    from cryorepro.em.view_similarity import similarity_to_views
+
+    found = similarity_to_views(averages, views, parameters.views_resolution_angstrom)
+    return with_similarity(rows, found, str(averages))
 
 
 def _model(request: StageRequest) -> Path | None:
@@ -56,7 +72,9 @@ def _chosen(
         return tuple(parameters.classes), "by list"
     if parameters.has_rule:
         most = 1 if parameters.keep == "largest" else parameters.largest_classes
-        rule = Rule(parameters.worst_resolution_angstrom, parameters.smallest_fraction, most)
+        rule = Rule(
+            parameters.worst_resolution_angstrom, parameters.smallest_fraction, most, parameters.smallest_similarity
+        )
         return by_rule(rows, rule, particles.source), "by rule"
     raise InputError(
         f"stage {request.stage}: the published choice was made by hand; "

@@ -112,7 +112,9 @@ def _local_filter(parameters: HomogeneousRefinementParameters) -> LocalFilterOpt
 
     if not isinstance(parameters, NonUniformRefinementParameters):
         return None
-    return LocalFilterOptions(parameters.filter_order, parameters.window_factor, parameters.filters)
+    return LocalFilterOptions(
+        parameters.regularisation, parameters.filter_order, parameters.window_factor, parameters.filters
+    )
 
 
 def _files(
