@@ -216,6 +216,11 @@ def _displace(
 def _window(frame: Tensor, gain: Tensor | None, top: int, left: int, out: Tensor) -> None:
     """Fill ``out`` with a frame times its gain from row ``top``, column ``left`` on, repeating its edges."""
     (height, width), (rows, columns) = frame.shape, out.shape
+    if top >= 0 and left >= 0 and top + rows <= height and left + columns <= width:
+        out.copy_(frame[top : top + rows, left : left + columns])
+        if gain is not None:
+            out.mul_(gain[top : top + rows, left : left + columns])
+        return
     # a window beyond an edge holds nothing but that edge, as does one that just touches it
     top, left = min(max(top, 1 - rows), height - 1), min(max(left, 1 - columns), width - 1)
     first, last = max(top, 0), min(top + rows, height)
