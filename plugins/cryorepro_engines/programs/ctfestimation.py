@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
+import torch._dynamo  # torch.optim takes a second to import it at its first step; workers find it imported
+
 from cryorepro.em.ctf_estimation import CtfFit, CtfSettings, estimate_ctf
 from cryorepro.em.ctf_estimation_files import (
     MicrographGroup,
@@ -13,6 +18,7 @@ from cryorepro.em.ctf_estimation_files import (
 from cryorepro.em.ctf_estimation_search import Optics, SearchRange
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
+from cryorepro.em.parallel import map_in_order
 from cryorepro.em.reextraction import read_micrograph
 from cryorepro.model.processing_stages import CtfEstimationParameters
 from cryorepro.model.stage import StageRequest
@@ -27,9 +33,6 @@ def work(request: StageRequest) -> None:
     Raises:
         InputError: the list or a parameter is malformed, or no micrograph is usable.
     """
-    import torch
-
-    torch.set_num_threads(1 if request.deterministic else request.threads)
     parameters = parameters_of(request, CtfEstimationParameters)
     if request.device != "cpu":
         raise InputError(f"stage {request.stage}: CTF estimation runs on cpu, not on {request.device}.")
@@ -39,17 +42,16 @@ def work(request: StageRequest) -> None:
         checked.pixels()
     fits: dict[int, CtfFit] = {}
     aside: dict[int, str] = {}
-    for row, (name, path) in enumerate(zip(table.names, table.paths, strict=True)):
-        try:
-            found = estimate_ctf(torch.from_numpy(read_micrograph(path).copy()), settings[table.groups[row]])
-        except InputError as error:
-            aside[row] = f"unreadable: {error}"
+
+    def task(row: int) -> CtfFit | str:
+        return _fitted(table.paths[row], settings[table.groups[row]])
+
+    for row, found in enumerate(map_in_order(task, len(table.names), request.threads)):
+        if isinstance(found, str):
+            aside[row] = found
         else:
-            if found.faults:
-                aside[row] = " ".join(found.faults)
-            else:
-                fits[row] = found
-        print(f"{name}: {aside.get(row) or _line(fits[row])}", flush=True)
+            fits[row] = found
+        print(f"{table.names[row]}: {aside.get(row) or _line(fits[row])}", flush=True)
     if not fits:
         raise InputError(f"{table.source}: none of {len(table.names)} micrographs is usable; the first: {aside[0]}")
     write_fitted(request.output_dir, table, {row: _columns(fit, parameters.phase_shift) for row, fit in fits.items()})
@@ -60,6 +62,15 @@ def work(request: StageRequest) -> None:
         [table.names[row] for row in planes],
         [(p.centre_angstrom, p.gradient_x_angstrom_per_px, p.gradient_y_angstrom_per_px) for p in planes.values()],
     )
+
+
+def _fitted(path: Path, settings: CtfSettings) -> CtfFit | str:
+    """The fit of one micrograph, or why it is set aside."""
+    try:
+        found = estimate_ctf(torch.from_numpy(read_micrograph(path).copy()), settings)
+    except InputError as error:
+        return f"unreadable: {error}"
+    return " ".join(found.faults) or found
 
 
 def _settings(group: MicrographGroup, p: CtfEstimationParameters) -> CtfSettings:
