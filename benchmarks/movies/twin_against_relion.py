@@ -87,7 +87,7 @@ def pick_rows(stages: Stages, name: str, micrographs: Path) -> list[str]:
     small, large, template = DIAMETERS[name]
     volume, pixel = read_map(stages.truth["map"])
     reference = stages.home / "template.mrc"
-    write_map(reference, lowpass_map(volume, pixel, 20.0).astype(np.float32), pixel)
+    write_map(reference, lowpass_map(volume, 20.0, pixel).astype(np.float32), pixel)
     blob = {"smallest_diameter_angstrom": small, "largest_diameter_angstrom": large}
     projected = {
         "largest_diameter_angstrom": template,
