@@ -16,6 +16,7 @@ from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map
 from cryorepro.em.formats.star import make_block, read_star, write_star
 from cryorepro.em.motion.files import MICROGRAPHS, read_trajectory
+from cryorepro.em.movies.eer_writer import events_of_counts, write_movie_eer
 from cryorepro.em.movies.table import MovieGroup, write_movie_table
 from cryorepro.em.movies.writers import write_movie_mrc, write_movie_tiff
 from cryorepro.em.reextraction import read_micrographs
@@ -148,6 +149,26 @@ def test_the_deterministic_runner_repeats_its_bytes_on_any_threads(data: Path, t
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / d).rglob("*.*") if p.is_file()} for d in ("1", "3"))
     assert first.keys() == second.keys() and len(first) > 9
     assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_electron_events_are_summed_to_fractions_and_rendered_finer(data: Path, tmp_path: Path) -> None:
+    scene, stream = SCENES["a"], np.random.default_rng(1)
+    events = [one for counts in scene.movie() for one in events_of_counts(counts, 24, stream)]
+    write_movie_eer(data / "movies" / "a.eer", events, (256, 256))
+    request = asked(
+        listed(data, ["a.eer"], "eer.star"), tmp_path / "job", eer_fractions=8, eer_super_resolution=2, binned=2.0
+    )
+    assert run(request).returncode == 0
+    RelionLikeRunner().collect(request, tmp_path / "log")
+    found = read_trajectory(request.output_dir / "micrographs/a.star")
+    assert (found.frames, found.width_px) == (8, 512)
+    along = np.linspace(20.0, 235.0, 5)
+    y, x = (axis.ravel() for axis in np.meshgrid(along, along, indexing="ij"))
+    assert scene.residual_px(found.at(2 * x, 2 * y) / 2, x, y) < 0.3
+    image, pixel = read_map(request.output_dir / "micrographs/a.mrc")
+    assert image.shape == (1, 256, 256)
+    assert pixel == pytest.approx(GROUP.pixel_size_angstrom)
+    assert read_star(request.output_dir / "micrographs/a.star")["general"].numbers("rlnMicrographDoseRate") == 1.5
 
 
 @pytest.mark.parametrize(
