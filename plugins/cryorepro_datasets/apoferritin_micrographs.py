@@ -79,7 +79,7 @@ def _read(path: Path) -> NDArray[np.float32]:
         raise InputError(f"{path}: larger than a micrograph of this data set is ({_MOST_BYTES} bytes).")
     try:
         image = imagecodecs.png_decode(path.read_bytes())
-    except imagecodecs.PngError as error:
+    except (imagecodecs.PngError, ValueError) as error:
         raise InputError(f"{path}: not a readable PNG ({error}).") from error
     if image.shape != _SHAPE or image.dtype != np.uint16:
         raise InputError(f"{path}: {image.dtype} {image.shape}, but EMPIAR-10146 is declared with uint16 {_SHAPE}.")

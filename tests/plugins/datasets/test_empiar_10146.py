@@ -170,3 +170,36 @@ def test_a_twin_out_of_range_is_refused(tmp_path: Path) -> None:
         _twin(tmp_path, snr=-1.0)
     with pytest.raises(InputError, match="below the lowest"):
         _twin(tmp_path, lowest_defocus_angstrom=20_000.0, highest_defocus_angstrom=10_000.0)
+
+
+def test_micrographs_are_the_pictures_with_their_optics_and_labels(tmp_path: Path) -> None:
+    import imagecodecs
+
+    from cryorepro.em.ctf_estimation_files import read_micrograph_table
+    from cryorepro.em.picking.tables import read_picks
+    from cryorepro.em.reextraction import read_micrograph
+
+    local = real_data("apoferritin_EMPIAR-10146")
+    prepared = Empiar10146().prepare(_request(tmp_path, local, micrographs=True))
+    table = read_micrograph_table(prepared.files["micrographs"])
+    assert len(table.names) == prepared.rows["micrographs"] == 10 and prepared.box_px is None
+    assert table.groups[0].pixel_size_angstrom == 1.5 and table.groups[0].voltage_kv == 300.0
+    picture = local / "micrographs_avg" / "May08_03.13.02.bin_avg.png"
+    np.testing.assert_array_equal(read_micrograph(table.paths[0]), imagecodecs.png_decode(picture.read_bytes()))
+    labels = read_picks(prepared.files["labels"])
+    assert "micrographs/May08_06.09.02.mrc" not in labels.names and set(labels.names) < set(table.names)
+    rows = [line.split(",") for line in (local / "human_labels.csv").read_text().splitlines()[1:]]
+    wanted = [[float(x), float(y)] for name, x, y in rows if name == "May08_03.13.02.bin_avg.png"]
+    assert labels.picks[labels.names.index("micrographs/May08_03.13.02.mrc")].at_px.tolist() == wanted
+    assert set(prepared.files) == {"micrographs", "labels", "model", "reference", "mask"}
+
+
+def test_pictures_that_are_no_micrographs_are_refused(tmp_path: Path) -> None:
+    local = tmp_path / "copy"
+    (local / "micrographs_avg").mkdir(parents=True)
+    shutil.copyfile(real_data("models", "4v1w.cif"), local / "4v1w.cif")
+    with pytest.raises(InputError, match="holds no micrographs_avg"):
+        Empiar10146().prepare(_request(tmp_path, local, micrographs=True))
+    (local / "micrographs_avg" / "a.bin_avg.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="not a readable PNG"):
+        Empiar10146().prepare(_request(tmp_path, local, micrographs=True))
