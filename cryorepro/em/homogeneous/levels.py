@@ -11,12 +11,15 @@ import math
 from dataclasses import dataclass, replace
 
 # A pose wrong by half a step in the worst direction moves the particle's rim by this much phase at most (radians).
-_PHASE_WITHIN_LEVEL = 2.5
+# The grid is one matrix product and cheap; later levels pay for every pixel of every slice.
+_PHASE_ON_THE_GRID, _PHASE_WITHIN_LEVEL = 2.5, 1.6
 _PHASE_AT_THE_END = 0.5
 _LEAST_SHELL = 5
 _MOST_LEVELS = 8
 # Candidates that go on from each level when the bound excludes fewer; the last number serves all later levels.
 KEPT = (48, 8, 4, 2, 1)
+# Enough once every particle has a pose, whose neighbourhood is searched as well.
+KEPT_LATER = (16, 6, 3, 2, 1)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def make_levels(
         step_deg = 60.0 / 2.0 ** (healpix_order + number)
         # phase at shell k of the rim, moved by half a step
         per_shell = 2.0 * math.pi / box_px * diameter_px / 2.0 * math.radians(step_deg) / 2.0
-        radius = min(align_shell, max(_LEAST_SHELL, round(_PHASE_WITHIN_LEVEL / per_shell)))
+        allowed = _PHASE_WITHIN_LEVEL if number else _PHASE_ON_THE_GRID
+        radius = min(align_shell, max(_LEAST_SHELL, round(allowed / per_shell), *(level.radius for level in levels)))
         shift_step = shift_step_px / 2.0**number
         phase = radius * math.hypot(per_shell, math.pi * shift_step / box_px)
         levels.append(Level(step_deg, shift_step, radius, kept[min(number, len(kept) - 1)], phase))

@@ -25,7 +25,7 @@ from cryorepro.em.homogeneous.coarse import coarse_table
 from cryorepro.em.homogeneous.cubic_projector import KERNELS
 from cryorepro.em.homogeneous.dynamic_mask import sphere
 from cryorepro.em.homogeneous.expectation import HalfModel, HalfSums, half_expectation
-from cryorepro.em.homogeneous.levels import KEPT, Level, make_levels
+from cryorepro.em.homogeneous.levels import KEPT, KEPT_LATER, Level, make_levels
 from cryorepro.em.homogeneous.options import HomogeneousOptions
 from cryorepro.em.homogeneous.posterior import SPREAD_NATS
 from cryorepro.em.homogeneous.regularise import AnyLocalFilter, Frame, HalfMaps, half_maps, regularised
@@ -46,6 +46,7 @@ from cryorepro.em.streams import random_stream
 _NEVER_LOCAL = 99
 _WHOLE_BOX_TO_PX, _GROWTH_SHELLS, _GROWTH = 128, 16, 1.25
 _KEPT_FOR_MARGINALS = 32
+_THOROUGH_ITERATIONS = 3
 # An intensity is believed to be 1 with a deviation of 0.3 until its particle says otherwise.
 _SCALE_PRECISION = 1.0 / 0.3**2
 _SCALE_RANGE = (0.2, 5.0)
@@ -259,8 +260,9 @@ def levels_of(images: ImageSet, refinement: Refinement, options: HomogeneousOpti
     """The levels of the next search."""
     shell = refinement.schedule.radius
     diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
+    kept = KEPT if refinement.iteration < _THOROUGH_ITERATIONS else KEPT_LATER
     last = _KEPT_FOR_MARGINALS if options.marginalise else 1
-    return make_levels(images.box_px, diameter_px, shell, options.healpix_order, options.shift_step_px, KEPT, last)
+    return make_levels(images.box_px, diameter_px, shell, options.healpix_order, options.shift_step_px, kept, last)
 
 
 def _advanced(
