@@ -7,8 +7,8 @@
 105,247 particles, box 360 at 1.34 A, K = 6, 25 iterations, HEALPix order 2 and one more in the fine pass. Reported:
 seconds of every iteration and of each of its parts, the peak of memory, how busy the device was (a sample a second),
 and how many particles are assigned alike with products in TF32 and in float32. Nothing is measured where there is no
-GPU: the record then reads not-attempted. The generated stack takes 54.6 GB as float32 and half of that with `--half`; of several
-processes each holds all of it.
+GPU: the record then reads not-attempted. The generated stack takes 54.6 GB as float32 and half of that with `--half`;
+of several processes each holds all of it.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _volume(model: BlobModel, box_px: int, pixel_size: float, device: torch.devi
     centres, sigmas, masses = _blobs(model, pixel_size, device)
     x, y, z = (_profiles(centres[:, axis], sigmas, box_px) for axis in range(3))
     volume = torch.zeros(box_px, box_px * box_px, device=device)
-    for some in torch.arange(centres.shape[0], device=device).split(64):
+    for some in torch.split(torch.arange(centres.shape[0], device=device), 64):
         plane = (y[some, :, None] * (x[some] * masses[some, None])[:, None]).flatten(1)
         volume += z[some].T @ plane
     return volume.reshape(box_px, box_px, box_px).cpu()

@@ -27,18 +27,18 @@ def estimate_accuracy(images: ImageSet, poses: Poses, model: EstepModel, index: 
     the size.  The mean over the particles at ``index`` is returned.
     """
     prepared = prepare(images, poses, index, model.preparation)
-    matrices = euler_to_matrix(poses.euler_deg[index])
+    matrices = euler_to_matrix(poses.euler_deg[index]).to(model.device)
     projector, plane = model.projectors[0], model.plane
-    scale = model.scale[images.scale_group[index]].float()
+    scale = model.scale[images.scale_group[index]].float().to(model.device)
     weight = (prepared.ctf * scale[:, None]) ** 2 * prepared.inverse_sigma2 / 2.0
     compared = model.compared
     weight = weight if compared is None else weight * compared
     slices = projector.slices(matrices, plane)
-    probes = euler_to_matrix(torch.diag(torch.full((3,), _PROBE_DEG, dtype=torch.float64)))
+    probes = euler_to_matrix(torch.diag(torch.full((3,), _PROBE_DEG, dtype=torch.float64))).to(model.device)
     turned = [projector.slices(matrices @ probe, plane) for probe in (probes[0], probes[1])]
     turned.append(projector.slices(probes[2] @ matrices, plane))
     rotation = torch.stack([_cost(weight, slices, other) for other in turned])
-    ramps = plane.phase_ramps(torch.eye(2, dtype=torch.float64) * _PROBE_PX)
+    ramps = plane.phase_ramps(torch.eye(2, dtype=torch.float64).to(model.device) * _PROBE_PX)
     offset = torch.stack([_cost(weight, slices, slices * ramp) for ramp in ramps])
     return Accuracy(min(_size(rotation, _PROBE_DEG), _WORST_DEG), min(_size(offset, _PROBE_PX), _WORST_PX))
 

@@ -8,7 +8,6 @@ the result then has the same bits for any number of workers and processes, and f
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,7 +21,7 @@ from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation_tasks import FineStep, Step, coarse_task, fine_task, joined_poses
 from cryorepro.em.fine_grid import make_fine_grid, row_bytes
-from cryorepro.em.fixed_point import LARGEST_SNR, quantum_of
+from cryorepro.em.fixed_point import step_quanta
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.parallel import WorkerError
 from cryorepro.em.step_totals import Totals
@@ -34,8 +33,6 @@ MOST_CHUNKS = 64
 
 # Particles of the coarse pass after which the memory of their samples is looked at.
 _LOOKED_AT_TOGETHER = SMALLEST_CHUNK * MOST_CHUNKS
-# Pixels of a slice that share a grid point, at most.
-_SHARED = 8.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def expectation(
             return expectation(images, poses, model, workers, index, chunk_size, own, ranks)
     chosen = torch.arange(len(images)) if index is None else index
     if model.plan.exact:
-        model = replace(model, quanta=_quanta(model, int(chosen.shape[0])))
+        model = replace(model, quanta=step_quanta(model, int(chosen.shape[0])))
     mine = _share(chosen, model, ranks)
     totals, parts = _with_what_fits(images, poses, model, mine, chunk_size, team)
     with team.timed("sums of processes"):
@@ -114,14 +111,6 @@ def make_team(images: ImageSet, workers: int, device: torch.device = CPU) -> Tea
 def default_chunk_size(count: int) -> int:
     """Particles per chunk for ``count`` particles: part of the result's last bits, so never tied to the machine."""
     return max(SMALLEST_CHUNK, -(-count // MOST_CHUNKS))
-
-
-def _quanta(model: EstepModel, count: int) -> tuple[float, float]:
-    """Quanta of the grids' numerators and weights, from bounds that hold on every process."""
-    largest = 1.0 / float(model.preparation.sigma2[:, model.plane.shell].min())
-    scale = max(1.0, float(model.scale.max()))
-    weight = _SHARED * count * scale**2 * largest
-    return quantum_of(_SHARED * count * scale * math.sqrt(largest) * LARGEST_SNR), quantum_of(weight)
 
 
 def _share(chosen: Tensor, model: EstepModel, ranks: Ranks) -> Tensor:

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.conventions import PADDING
+from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.preparation import Prepared
 from cryorepro.em.projection import Corners, corner_offsets, weights_across_x
 from cryorepro.em.reconstruction import SliceAccumulator
 
 LARGEST_SNR = 4096.0
 """A coefficient over the deviation of its noise, at most: with the number of particles it bounds every sum."""
+# Pixels of a slice that share a grid point, at most.
+_SHARED = 8.0
 # Bits of a sum below its bound; the sign and one bit to spare are left.
 _BITS = 62
 # The words' quanta: 40 bits apart, sums of 8 million terms fit. Together they reach from 2^77 to 2^-107.
@@ -28,6 +31,14 @@ _WORD_QUANTA = tuple(2.0**power for power in (14, -26, -66, -106))
 def quantum_of(bound: float) -> float:
     """The power of two whose multiples hold every sum of at most ``bound`` in 63 bits."""
     return float(2.0 ** (math.ceil(math.log2(bound)) - _BITS))
+
+
+def step_quanta(model: EstepModel, count: int) -> tuple[float, float]:
+    """Quanta of the grids' numerators and weights for ``count`` particles, from bounds that hold on every process."""
+    largest = 1.0 / float(model.preparation.sigma2[:, model.plane.shell].min())
+    scale = max(1.0, float(model.scale.max()))
+    weight = _SHARED * count * scale**2 * largest
+    return quantum_of(_SHARED * count * scale * math.sqrt(largest) * LARGEST_SNR), quantum_of(weight)
 
 
 def check_bound(images: Prepared) -> None:

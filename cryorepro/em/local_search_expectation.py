@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
-from cryorepro.em.estep_sums import Arrays, add_arrays, poses_from_arrays, poses_to_arrays
+from cryorepro.em.estep_sums import Arrays, poses_from_arrays, poses_to_arrays
 from cryorepro.em.expectation import Expectation
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.local_search import LocalGrid
@@ -31,6 +31,7 @@ from cryorepro.em.local_search_pass import (
     share,
 )
 from cryorepro.em.local_search_sums import LocalSums, joined_poses
+from cryorepro.em.local_search_totals import LocalTotals
 from cryorepro.em.parallel import map_in_order
 from cryorepro.em.preparation import prepare
 from cryorepro.em.reconstruction import SliceAccumulator, hermitian
@@ -48,6 +49,7 @@ def local_expectation(
     symmetry: Tensor,
     workers: int = 1,
     index: Tensor | None = None,
+    ranks: Ranks = ALONE,
 ) -> Expectation:
     """Search each particle at ``index`` (default: all) around its own orientation in ``poses``.
 
@@ -58,6 +60,7 @@ def local_expectation(
         symmetry: point group ``[s, 3, 3]``; particles are brought to the asymmetric unit before they are grouped.
         workers: processes; the result has the same bits for any number.
         index: which particles.
+        ranks: the processes that share them.
 
     Returns:
         As :func:`cryorepro.em.expectation.expectation` does, but ``direction_weight`` is ``[1, 1]``, the sum.
@@ -67,19 +70,21 @@ def local_expectation(
     centres = into_asymmetric_unit(euler_to_matrix(poses.euler_deg[chosen]), symmetry)
     nearest = _nearest_rows(local.grid, centres, workers)
     grouping = make_grouping(nearest, local.grid.n_psi, model.sampling.healpix_order)
+    mine = ranks.share(len(grouping.chunks))
 
     def task(number: int) -> tuple[Arrays, Arrays]:
         chunk = LocalChunk(images, poses, local, chosen, centres)
-        for batch in _batches(grouping, grouping.chunks[number]):
+        for batch in _batches(grouping, grouping.chunks[mine[number]]):
             chunk.search(batch)
         return chunk.arrays()
 
-    totals: Arrays = {}
+    totals = LocalTotals(model, images, int(chosen.shape[0]))
     parts: list[Poses] = []
-    for sums, state in map_in_order(task, len(grouping.chunks), workers):
-        add_arrays(totals, sums)
+    for sums, state in map_in_order(task, len(mine), workers if model.device.type == "cpu" else 1):
+        totals.add(sums)
         parts.append(poses_from_arrays(state))
-    return _result(totals, parts, model, grouping)
+    every = [part for found in ranks.gather(parts) for part in found]
+    return _result(totals.combined(ranks), every, model, grouping)
 
 
 def _nearest_rows(grid: LocalGrid, centres: Tensor, workers: int) -> Tensor:
@@ -113,7 +118,7 @@ class LocalChunk:
         self._images, self._poses, self._local = images, poses, local
         self._index, self._centres = index, centres
         projector = local.model.projectors[0]
-        self._grid = SliceAccumulator(projector.max_radius, projector.padding)
+        self._grid = SliceAccumulator(projector.max_radius, projector.padding, device=local.model.device)
         self._sums = LocalSums(images, poses, local)
 
     def search(self, groups: list[Tensor]) -> None:
@@ -121,7 +126,7 @@ class LocalChunk:
         together = torch.cat(groups)
         index = self._index[together]
         prepared = prepare(self._images, self._poses, index, self._local.model.preparation)
-        scale = self._local.model.scale[self._images.scale_group[index]].float()
+        scale = self._local.model.scale[self._images.scale_group[index]].float().to(self._local.model.device)
         windows = self._local.grid.windows(self._centres[together])
         everything = Group(prepared, scale, windows)
         kept = self._coarse(everything, [int(members.shape[0]) for members in groups])
@@ -150,7 +155,7 @@ class LocalChunk:
     def _insert(self, group: Group, found: list[LocalPosterior], slices: FineSlices) -> tuple[Tensor, Tensor]:
         """Add the group's slices to the grid; returns per-pixel signal products and reference powers ``[m, n]``."""
         children, pixels = self._local.grid.children, len(self._local.model.plane)
-        product, power = torch.zeros(len(found), pixels), torch.zeros(len(found), pixels)
+        product, power = torch.zeros(2, len(found), pixels, device=self._local.model.device).unbind()
         for number, block in enumerate(slices.blocks):
             matrices, table = slices.block(number)
             sums = _RowSums(matrices.shape[0], pixels)
@@ -160,16 +165,16 @@ class LocalChunk:
                 if use.shape[0] == 0:
                     continue
                 rows = torch.searchsorted(block, coarse[use]) * children + post.rows[use] % children
-                part = share(self._local, group, i, post, use, table[rows])
-                sums.add(rows, part)
+                part = share(self._local, group, i, post, use, table[rows.to(table.device)])
+                sums.add(rows.to(table.device), part)
                 product[i] += part.signal_product
                 power[i] += part.reference_power
-            sums.insert(self._grid, matrices, self._local.model)
+            sums.insert(self._grid, matrices.to(table.device), self._local.model)
         return product, power
 
     def arrays(self) -> tuple[Arrays, Arrays]:
         """Sums and poses, ready to be sent to the parent."""
-        return self._sums.arrays() | {"grid": self._grid.data.numpy()}, poses_to_arrays(self._sums.poses())
+        return self._sums.arrays() | {"grid": self._grid.data.cpu().numpy()}, poses_to_arrays(self._sums.poses())
 
 
 class _RowSums:
@@ -194,7 +199,9 @@ class _RowSums:
 
     def _summed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Rows that any particle uses, and their sums."""
-        numerator, weight = torch.zeros(self._size[0], 2 * self._size[1]), torch.zeros(self._size)
+        device = self._parts[0][1].numerator.device
+        numerator = torch.zeros(self._size[0], 2 * self._size[1], device=device)
+        weight = torch.zeros(self._size, device=device)
         for rows, part in self._parts:
             numerator.index_add_(0, rows, part.numerator)
             weight.index_add_(0, rows, part.weight)
@@ -207,7 +214,8 @@ def _part(group: Group, members: Sequence[int]) -> Group:
     rows = torch.tensor(list(members))
     if rows.shape[0] == len(group):
         return group
-    return Group(group.images.select(rows), group.scale[rows], [group.windows[i] for i in members])
+    there = rows.to(group.scale.device)
+    return Group(group.images.select(there), group.scale[there], [group.windows[i] for i in members])
 
 
 def _that_fit(kept: list[Kept], limit: int) -> list[list[int]]:
@@ -223,17 +231,15 @@ def _that_fit(kept: list[Kept], limit: int) -> list[list[int]]:
     return runs
 
 
-def _result(totals: dict[str, NDArray[Any]], parts: list[Poses], model: EstepModel, grouping: Grouping) -> Expectation:
-    radius = model.projectors[0].grid.shape[-1] - 1
-    side = 2 * radius + 1
-    grid = hermitian(torch.from_numpy(totals["grid"]).reshape(3, side, side, radius + 1))
+def _result(totals: dict[str, Tensor], parts: list[Poses], model: EstepModel, grouping: Grouping) -> Expectation:
+    grid = hermitian(totals["grid"].reshape(3, *model.projectors[0].grid_shape).to(model.device))
     return Expectation(
         poses=joined_poses(parts).select(torch.argsort(grouping.order)),
         grids=[grid],
-        direction_weight=torch.from_numpy(totals["weight"])[None],
-        noise=torch.from_numpy(totals["noise"]),
-        noise_count=torch.from_numpy(totals["noise_count"]),
-        signal_product=torch.from_numpy(totals["product"]),
-        reference_power=torch.from_numpy(totals["power"]),
+        direction_weight=totals["weight"][None],
+        noise=totals["noise"],
+        noise_count=totals["noise_count"],
+        signal_product=totals["product"],
+        reference_power=totals["power"],
         offset_power=float(totals["offset"][0]),
     )

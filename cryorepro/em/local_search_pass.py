@@ -56,7 +56,7 @@ def make_local_model(model: EstepModel) -> LocalModel:
     sampling, plane = model.sampling, model.plane
     longest = len(plane) if model.score_shell is None else plane.coarse_length(model.score_shell)
     coarse = min(plane.coarse_length(model.coarse_shell), longest)
-    shifts, fine = sampling.translations(), sampling.translations(sampling.oversampling)
+    shifts, fine = (sampling.translations(order).to(model.device) for order in (0, sampling.oversampling))
     ramps = plane.prefix(coarse).phase_ramps(shifts)
     return LocalModel(model, LocalGrid(sampling), coarse, longest, shifts, fine, ramps, plane.phase_ramps(fine))
 
@@ -76,7 +76,10 @@ class Group:
 
 @dataclass(frozen=True)
 class Kept:
-    """Coarse samples of one particle that go on: ``rows [r]`` with their prior, ``shifts [s]``, ``pairs [r, s]``."""
+    """Coarse samples of one particle that go on (on the CPU).
+
+    ``rows [r]`` with their prior, ``shifts [s]``, ``pairs [r, s]``.
+    """
 
     rows: Tensor
     log_prior: Tensor
@@ -102,7 +105,7 @@ def coarse_search(local: LocalModel, group: Group) -> list[Kept]:
         cross = (flat @ slices.T).reshape(*shape, -1)
         power = slices.square_() @ own
         for i, window in enumerate(group.windows):
-            column = slice(None) if alone else _within(window.rows, block)[1]
+            column = slice(None) if alone else _within(window.rows, block)[1].to(cross.device)
             parts[i].append(cross[i][:, column] - 0.5 * power[column, i])
     offsets = model.log_offset_prior(group.images.whole_origin[:, None] + local.coarse_shifts).float()
     return [
@@ -142,8 +145,8 @@ def _run_of_rows(windows: list[Window], first: int, limit: int) -> range:
 
 def _slices(local: LocalModel, matrices: Tensor, plane: HalfPlane) -> Tensor:
     """Slices ``[r, 2 n]`` float32, all real parts before all imaginary ones."""
-    out = torch.empty(matrices.shape[0], 2, len(plane))
-    local.model.projectors[0].slices_into(out, matrices, plane)
+    out = torch.empty(matrices.shape[0], 2, len(plane), device=plane.kx.device)
+    local.model.projectors[0].slices_into(out, matrices.to(out.device), plane)
     return out.flatten(1)
 
 
@@ -160,8 +163,8 @@ def _within(rows: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
 
 def _kept(likelihood: Tensor, window: Window, fraction: float) -> Kept:
     """The largest of ``likelihood [t, w]`` times prior that hold the adaptive fraction."""
-    scores = likelihood + window.log_prior.float()
-    chosen = keep_fraction(torch.exp(scores - scores.max()), fraction)
+    scores = likelihood + window.log_prior.float().to(likelihood.device)
+    chosen = keep_fraction(torch.exp(scores - scores.max()), fraction).cpu()
     rows, shifts = chosen.any(dim=0).nonzero()[:, 0], chosen.any(dim=1).nonzero()[:, 0]
     return Kept(window.rows[rows], window.log_prior[rows].float(), shifts, chosen[shifts][:, rows].T)
 
@@ -178,6 +181,7 @@ def _weights(model: EstepModel, group: Group, length: int) -> tuple[Tensor, Tens
 class LocalPosterior:
     """Weights ``[s, q]`` of one particle's fine samples, over all of its fine rows and shifts, summing to at most 1.
 
+    Weights are on the step's device, the rest on the CPU.
     ``rows [q]`` int64 are ``coarse row * children + child``, ``shifts [s]`` fine shifts; ``best`` are the most
     probable row and shift.
     """
@@ -234,7 +238,7 @@ def fine_search(local: LocalModel, group: Group, kept: list[Kept], slices: FineS
         for i, particle in enumerate(kept):
             _, place = _within(particle.rows, block)
             if place.shape[0] > 0:
-                rows = table[_children(place, local.grid.children)] if len(kept) > 1 else table
+                rows = table[_children(place, local.grid.children).to(table.device)] if len(kept) > 1 else table
                 parts[i].append(_fine_likelihood(local, group, i, particle, rows))
     return [_posterior(local, group, i, kept[i], torch.cat(parts[i], dim=1)) for i in range(len(kept))]
 
@@ -254,7 +258,7 @@ def _children(rows: Tensor, count: int) -> Tensor:
 def _fine_likelihood(local: LocalModel, group: Group, i: int, kept: Kept, table: Tensor) -> Tensor:
     """Log-likelihood ``[s, q]`` of fine rows with slices ``table [q, 2 n]``."""
     weight, inverse = (values[i] for values in _weights(local.model, group, local.score_length))
-    shifts = _children(kept.shifts, local.shift_children)
+    shifts = _children(kept.shifts, local.shift_children).to(table.device)
     image = group.images.masked[i, : local.score_length] * (weight * inverse)
     left = image * local.fine_ramps[shifts][:, : local.score_length]
     return _halves(left) @ table.T - 0.5 * (table.square() @ (weight**2 * inverse).repeat(2))
@@ -263,10 +267,12 @@ def _fine_likelihood(local: LocalModel, group: Group, i: int, kept: Kept, table:
 def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: Tensor) -> LocalPosterior:
     children = local.grid.children
     shifts, rows = _children(kept.shifts, local.shift_children), _children(kept.rows, children)
-    offsets = local.model.log_offset_prior(group.images.whole_origin[i] + local.fine_shifts[shifts]).float()
-    scores = likelihood + offsets[:, None] + kept.log_prior.repeat_interleave(children)
+    device = likelihood.device
+    at = group.images.whole_origin[i] + local.fine_shifts[shifts.to(device)]
+    offsets = local.model.log_offset_prior(at).float()
+    scores = likelihood + offsets[:, None] + kept.log_prior.repeat_interleave(children).to(device)
     allowed = kept.pairs.T.repeat_interleave(local.shift_children, dim=0).repeat_interleave(children, dim=1)
-    scores = scores.masked_fill_(~allowed, -torch.inf)
+    scores = scores.masked_fill_(~allowed.to(device), -torch.inf)
     best_shift, best_row = divmod(int(scores.argmax()), scores.shape[1])
     top = float(scores[best_shift, best_row])
     weights = torch.exp(scores - top)
@@ -274,8 +280,8 @@ def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: 
     chosen = keep_fraction(weights, local.model.adaptive_fraction)
     use_shift, use_row = chosen.any(dim=1).nonzero()[:, 0], chosen.any(dim=0).nonzero()[:, 0]
     return LocalPosterior(
-        rows[use_row],
-        shifts[use_shift],
+        rows[use_row.cpu()],
+        shifts[use_shift.cpu()],
         (weights * chosen)[use_shift][:, use_row] / total.float(),
         (int(rows[best_row]), int(shifts[best_shift])),
         1.0 / float(total),
@@ -285,8 +291,9 @@ def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: 
 
 def share(local: LocalModel, group: Group, i: int, post: LocalPosterior, use: Tensor, table: Tensor) -> Share:
     """What particle ``i`` adds at those of its rows that ``use [q']`` picks; ``table [q', 2 n]`` are their slices."""
-    per_row = post.weights[:, use].T
-    images, ramps, pixels = group.images, local.fine_ramps[post.shifts], len(local.model.plane)
+    device = post.weights.device
+    per_row = post.weights[:, use.to(device)].T
+    images, ramps, pixels = group.images, local.fine_ramps[post.shifts.to(device)], len(local.model.plane)
     plain, masked = (per_row @ _halves(image[i] * ramps) for image in (images.plain, images.masked))
     ctf = images.ctf[i]
     modelled, inverse = ctf * group.scale[i], images.inverse_sigma2[i]

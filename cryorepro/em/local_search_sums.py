@@ -43,15 +43,17 @@ class LocalSums:
         """Add the particles at ``index [m]``; the last two ``[m, n]`` per pixel, without the intensity scales."""
         product, power = (values.double() @ self._in_shell for values in (signal_product, reference_power))
         scale = group.scale.double()[:, None]
-        residual = group.images.shell_power.double() - 2.0 * scale * product + scale**2 * power
+        residual = (group.images.shell_power.double() - 2.0 * scale * product + scale**2 * power).cpu()
+        product, power = product.cpu(), power.cpu()
+        shifts = self._local.fine_shifts.cpu()
         noise, of_scale = self._images.noise_group[index], self._images.scale_group[index]
         self._sums["noise"].index_add_(0, noise, residual)
         self._sums["noise_count"].index_add_(0, noise, torch.ones(index.shape, dtype=torch.float64))
         self._sums["product"].index_add_(0, of_scale, product)
         self._sums["power"].index_add_(0, of_scale, power)
-        for origin, post in zip(group.images.whole_origin, found, strict=True):
-            weights = post.weights.sum(dim=1, dtype=torch.float64)
-            offsets = origin + self._local.fine_shifts[post.shifts]
+        for origin, post in zip(group.images.whole_origin.cpu(), found, strict=True):
+            weights = post.weights.sum(dim=1, dtype=torch.float64).cpu()
+            offsets = origin + shifts[post.shifts]
             self._sums["offset"] += weights @ offsets.square().sum(dim=1)
             self._sums["weight"] += weights.sum()
         self._states.append(self._state(index, group, kept, found, residual[:, 1:].sum(dim=1)))
@@ -62,15 +64,15 @@ class LocalSums:
         grid, model, images = self._local.grid, self._local.model, group.images
         row, shift = torch.tensor([post.best for post in found]).unbind(1)
         every = grid.fine_matrices(row // grid.children).reshape(-1, grid.children, 3, 3)
-        power = (images.masked.abs().square() * images.inverse_sigma2).sum(dim=1, dtype=torch.float64)
+        power = (images.masked.abs().square() * images.inverse_sigma2).sum(dim=1, dtype=torch.float64).cpu()
         evidence = torch.tensor([post.log_evidence for post in found], dtype=torch.float64)
         norm = self._poses.norm[index] / model.preparation.average_norm * (2.0 * residual).clamp(min=0.0).sqrt()
         return Poses(
             euler_deg=matrix_to_euler(every[torch.arange(row.shape[0]), row % grid.children]),
-            origin_px=images.whole_origin + self._local.fine_shifts[shift],
+            origin_px=images.whole_origin.cpu() + self._local.fine_shifts.cpu()[shift],
             class_index=torch.zeros(row.shape[0], dtype=torch.int64),
             max_probability=torch.tensor([post.max_probability for post in found], dtype=torch.float64),
-            log_likelihood=evidence - 0.5 * power - images.log_normaliser,
+            log_likelihood=evidence - 0.5 * power - images.log_normaliser.cpu(),
             significant=torch.tensor([int(part.pairs.sum()) for part in kept]),
             norm=norm,
         )

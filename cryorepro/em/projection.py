@@ -68,8 +68,12 @@ def slice_points(matrices: Tensor, plane: HalfPlane, padding: int = PADDING) -> 
 def locate_slices(matrices: Tensor, plane: HalfPlane, padding: int, radius: int) -> Corners:
     """`locate` for every pixel of central slices ``matrices [r, 3, 3]``, slice after slice."""
     pixels = torch.stack([plane.kx, plane.ky]).to(matrices) * padding
+    # a product of three rows or fewer is rounded by another kernel: a slice's bits must not depend on its neighbours
+    several = matrices if matrices.shape[0] > 1 else matrices.expand(2, -1, -1)
     # coordinate by coordinate: everything that follows then runs over contiguous numbers
-    x, y, z = (matrices[:, :2].permute(2, 0, 1).reshape(-1, 2) @ pixels).reshape(3, -1)
+    x, y, z = (several[:, :2].permute(2, 0, 1).reshape(-1, 2) @ pixels).reshape(3, -1)
+    if matrices.shape[0] == 1:
+        x, y, z = (values[: pixels.shape[1]].clone() for values in (x, y, z))
     sign = torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
     x, y, z = x.abs_(), y.mul_(sign), z.mul_(sign)
     x0, y0, z0 = x.floor(), y.floor(), z.floor()

@@ -107,12 +107,12 @@ def start(
     ``references`` holds one map ``[n, n, n]`` for both halves, or one for each.
     """
     pixel_size, box = images.pixel_size_angstrom, images.box_px
-    mask = particle_mask(images, options.particle_diameter_angstrom)
+    mask = particle_mask(images, options.particle_diameter_angstrom).to(options.device)
     directions = int(_sampling(schedule, options, 0.0).pixels.shape[0])
     halves = []
     for half, reference in enumerate((references[0], references[-1]), start=1):
         smooth = torch.from_numpy(_filtered(reference, ini_high_angstrom, pixel_size)).float()
-        noise = initial_noise(images, poses, mask, workers, index=indices(half_of, half))
+        noise = initial_noise(images, poses, mask, workers, index=indices(half_of, half), ranks=options.ranks)
         halves.append(start_half(smooth, noise, images.scale_groups, directions, offset_sigma_px))
     shell = round(box * pixel_size / ini_high_angstrom)
     return Refinement(
@@ -196,11 +196,11 @@ def finish(images: ImageSet, state: Refinement, options: RefineOptions, seed: in
     joined = reconstruct(both, box, box // 2, tau2, 1.0, options.padding)
     whole = replace(
         halves[0],
-        reference=joined.volume.float(),
+        reference=joined.volume.float().cpu(),
         tau2=tau2,
-        ssnr=joined.data_vs_prior,
-        coverage=joined.coverage,
-        map_sigma2=joined.sigma2,
+        ssnr=joined.data_vs_prior.cpu(),
+        coverage=joined.coverage.cpu(),
+        map_sigma2=joined.sigma2.cpu(),
         log_likelihood=sum(half.log_likelihood for half in halves),
         mean_pmax=sum(half.mean_pmax for half in halves) / 2.0,
     )
@@ -251,12 +251,12 @@ def _expect(
     poses = state.poses
     for number, half in enumerate(state.halves, start=1):
         fill = (seed * 1009 + state.iteration) % 2**31
-        model = estep_model(half, images, state.schedule, sampling, options, first, fill)
+        model = estep_model(half, images, state.schedule, sampling, options, first, fill, workers)
         chosen = indices(state.half_of, number)
         if _is_local(state, options):
-            result = local_expectation(images, state.poses, model, options.symmetry, workers, chosen)
+            result = local_expectation(images, state.poses, model, options.symmetry, workers, chosen, options.ranks)
         else:
-            result = expectation(images, state.poses, model, workers, chosen)
+            result = expectation(images, state.poses, model, workers, chosen, ranks=options.ranks)
         poses = poses.updated(chosen, result.poses)
         members = torch.bincount(images.scale_group[chosen], minlength=images.scale_groups)
         halves.append(updated(half, result, members, options, model.cross_correlation))
@@ -303,7 +303,7 @@ def _rebuilt(
     """Both halves with their new maps, regularised by the prior of their FSC."""
     box, padding = images.box_px, options.padding
     tau2 = torch.stack([prior_from_fsc(fsc, grid, box, radius, whole=False, padding=padding) for grid in grids])
-    made = reconstruct_classes(grids, tau2, ReconstructionPlan(box, radius, 1.0, padding, None), workers)
+    made = reconstruct_classes(grids, tau2, ReconstructionPlan(box, radius, 1.0, padding, None), workers, options.ranks)
     diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
     return [
         replace(

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation
+from cryorepro.em.expectation_plan import planned
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet
 from cryorepro.em.masks import soft_circle, soft_sphere
@@ -31,7 +34,9 @@ class RefineOptions:
     """How to refine; names and meaning as in RELION, lengths in pixels where the name says so.
 
     ``solvent_mask [n, n, n]`` takes the place of the particle's sphere; ``poses_are_given`` lets even the first
-    iteration search around the particles' own orientations.
+    iteration search around the particles' own orientations. ``device`` is where expectation and reconstruction run,
+    ``exact`` keeps sums in quanta (the same bits for any number of workers and ``ranks``, the processes that share the
+    particles).
     """
 
     particle_diameter_angstrom: float
@@ -52,6 +57,9 @@ class RefineOptions:
     solvent_mask: Tensor | None = None
     solvent_correct_fsc: bool = False
     strict_highres_angstrom: float | None = None
+    device: torch.device = CPU
+    exact: bool = False
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
@@ -118,12 +126,14 @@ def estep_model(
     options: RefineOptions,
     first: bool,
     fill_seed: int,
+    workers: int = 1,
 ) -> EstepModel:
     """What the next expectation step of one half assumes."""
+    device = options.device
     preparation = Preparation(
-        plane=half_plane(images.box_px, schedule.radius),
-        mask=particle_mask(images, options.particle_diameter_angstrom),
-        sigma2=state.sigma2,
+        plane=half_plane(images.box_px, schedule.radius).to(device),
+        mask=particle_mask(images, options.particle_diameter_angstrom).to(device),
+        sigma2=state.sigma2.to(device),
         correct_ctf=options.correct_ctf,
         average_norm=state.average_norm,
         fill_seed=None if options.zero_mask else fill_seed,
@@ -133,12 +143,12 @@ def estep_model(
         images.box_px, images.pixel_size_angstrom, sampling.psi_step_deg, options.particle_diameter_angstrom,
         schedule.radius,
     )  # fmt: skip
-    return EstepModel(
-        projectors=(Projector(state.reference, schedule.radius, options.padding),),
+    model = EstepModel(
+        projectors=(Projector(state.reference.to(device), schedule.radius, options.padding),),
         sampling=sampling,
         preparation=preparation,
         coarse_shell=step if shell is None else min(step, shell),
-        log_prior=state.direction_prior.log()[None],
+        log_prior=state.direction_prior.log()[None].to(device),
         offset_sigma_px=state.offset_sigma_px,
         scale=state.scale,
         score_with_ctf=options.ctf_corrected_reference or not first,
@@ -146,6 +156,7 @@ def estep_model(
         adaptive_fraction=options.adaptive_fraction,
         score_shell=shell,
     )
+    return replace(model, plan=planned(model, images, workers, options.ranks.local_size, options.exact))
 
 
 def updated(

@@ -145,3 +145,13 @@ def test_reference_power_is_the_spectrum_of_the_map_per_component() -> None:
     radius = np.rint(np.sqrt(axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None] ** 2))
     for shell in (4, 8, 15):
         assert power[shell].item() == pytest.approx(transform[radius == shell].mean(), rel=0.15)
+
+
+def test_a_slice_has_the_same_bits_alone_and_among_others() -> None:
+    generator = torch.Generator().manual_seed(4)
+    projector, plane = Projector(torch.randn(24, 24, 24, generator=generator), 11), fourier.half_plane(24, 11)
+    matrices = random_rotations(9, generator)
+    together = projector.slices(matrices, plane)
+    for size in (1, 2, 4):
+        parts = [projector.slices(part, plane) for part in torch.split(matrices, size)]
+        assert torch.equal(torch.cat(parts), together)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.stage import StageRequest
 from cryorepro.model.stages import Refine3DParameters
-from cryorepro_engines.programs._main import parameters_of, relative_name, run_program
+from cryorepro_engines.programs._main import parameters_of, relative_name
+from cryorepro_engines.programs._processes import placed, run_shared_program
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from cryorepro.em.formats.relion_files import Iteration
     from cryorepro.em.imageset import Poses
     from cryorepro.em.particle_images import ParticleImages
-    from cryorepro.em.refine3d import Refinement
+    from cryorepro.em.refine3d import Final, Refinement
     from cryorepro.em.refine3d_files import Refine3DFiles
     from cryorepro.em.refine_state import RefineOptions
 
@@ -43,32 +45,38 @@ def work(request: StageRequest) -> None:
     torch.set_num_threads(1)
     parameters = parameters_of(request, Refine3DParameters)
     _check(request, parameters)
-    loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
-    options = _options(request, parameters, loaded)
-    files = _files(request, parameters, loaded)
-    state = _first_state(request, parameters, options, files, loaded)
-    images, seed, workers = loaded.images, request.seed, request.threads
-    started = time.monotonic()
-    for done in run(images, state, options, seed, workers, parameters.maximum_iterations):
-        state = done
-        files.write(state)
-        print(_line(files, state, parameters, time.monotonic() - started), flush=True)
+    with placed(request) as (device, ranks, workers):
+        loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
+        options = _options(request, parameters, loaded)
+        options = replace(options, device=device, ranks=ranks, exact=request.deterministic)
+        files = _files(request, parameters, loaded)
+        state = _first_state(request, parameters, options, files, loaded, workers)
+        images, seed = loaded.images, request.seed
         started = time.monotonic()
-    final = finish(images, state, options, seed, workers)
+        for done in run(images, state, options, seed, workers, parameters.maximum_iterations):
+            state = done
+            if ranks.first:
+                files.write(state)
+                print(_line(files, state, parameters, time.monotonic() - started), flush=True)
+            started = time.monotonic()
+        final = finish(images, state, options, seed, workers)
+        if ranks.first:
+            _end(files, state, final, time.monotonic() - started)
+
+
+def _end(files: Refine3DFiles, state: Refinement, final: Final, seconds: float) -> None:
     files.write_final(final)
     resolution = files.box_px * files.pixel_size_angstrom / final.refinement.resolution_shell
     ended = "converged" if state.schedule.converged else "reached the maximum number of iterations"
     print(
         f"{ended} after iteration {state.iteration}; all particles joined: half-map FSC 0.143 at"
-        f" {resolution:.2f} A  {time.monotonic() - started:.1f} s",
+        f" {resolution:.2f} A  {seconds:.1f} s",
         flush=True,
     )
 
 
 def _check(request: StageRequest, parameters: Refine3DParameters) -> None:
     where = f"stage {request.stage}"
-    if request.device != "cpu":
-        raise InputError(f"{where}: device '{request.device}' is not supported by this program yet.")
     if "reference" not in request.inputs and not parameters.use_input_poses:
         raise InputError(f"{where}: inputs.reference is not given.")
     if parameters.solvent_correct_fsc and "mask" not in request.inputs:
@@ -129,6 +137,7 @@ def _first_state(
     options: RefineOptions,
     files: Refine3DFiles,
     loaded: ParticleImages,
+    workers: int,
 ) -> Refinement:
     """The last complete iteration when resuming, else the start, which is written as iteration 0."""
     from cryorepro.em.formats.relion_job import last_iteration
@@ -138,6 +147,8 @@ def _first_state(
     images = loaded.images
     if request.resume:
         last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, split_halves=True)
+        # what one process saw counts for all: the first may write before another has looked
+        last = options.ranks.gather(last)[0]
         if last is not None:
             return _resumed(last, files, parameters, options, loaded)
     schedule = Schedule(
@@ -160,9 +171,10 @@ def _first_state(
         options,
         parameters.ini_high_angstrom,
         parameters.offset_sigma_angstrom / images.pixel_size_angstrom,
-        request.threads,
+        workers,
     )
-    files.begin(state)
+    if options.ranks.first:
+        files.begin(state)
     return state
 
 
@@ -255,4 +267,4 @@ def _line(files: Refine3DFiles, state: Refinement, parameters: Refine3DParameter
 
 
 if __name__ == "__main__":
-    run_program(work)
+    run_shared_program(work)

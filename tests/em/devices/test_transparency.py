@@ -29,6 +29,7 @@ def data() -> SimulatedSet:
 @pytest.fixture(autouse=True)
 def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU has free is not to be asked of one that is not there; its plan is the CPU's, for the same bits."""
+    monkeypatch.setattr("cryorepro.em.projection._POINTS_PER_BLOCK_ON_GPU", 1 << 16)
     monkeypatch.setattr("cryorepro.em.class3d.planned", lambda *_args: Plan(block_particles=15, exact=bool(_args[4])))
 
 
