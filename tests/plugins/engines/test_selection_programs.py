@@ -16,7 +16,7 @@ from cryorepro.em.formats.maps import write_stack
 from cryorepro.em.formats.optics import OpticsGroup
 from cryorepro.em.formats.particles import Particles, read_particles, write_particles
 from cryorepro.em.formats.stacks import ParticleStack
-from cryorepro.em.formats.star import make_block, write_star
+from cryorepro.em.formats.star import make_block, read_star, write_star
 from cryorepro.em.reextraction import fourier_crop
 from cryorepro.model.base import Record
 from cryorepro.model.class2d_stages import ClassSelectionParameters, ReextractionParameters
@@ -92,6 +92,28 @@ def test_a_selection_is_written_and_replayed_exactly(star: Path, tmp_path: Path)
     again = {"particles": star, "selection": tmp_path / "one" / "selection.star"}
     _run(_request("classselection", tmp_path / "two", again, published_as_interactive=True, keep="by-hand"))
     assert (tmp_path / "two" / "particles.star").read_bytes() == table.read_bytes()
+
+
+def test_classes_like_the_named_views_are_kept_and_the_decision_is_replayed(star: Path, tmp_path: Path) -> None:
+    """Class 1 looks like the view, turned; class 2 does not. The decision names the view and selects the same again."""
+    y, x = np.indices((BOX, BOX)) - BOX // 2
+    bar = np.exp(-(x**2) / 8.0 - y**2 / 72.0) + np.exp(-((x - 5) ** 2) / 8.0 - (y - 6) ** 2 / 8.0)
+    ring = np.exp(-((np.hypot(x, y) - 9.0) ** 2) / 3.0)
+    write_stack(tmp_path / "views.mrcs", np.stack([np.rot90(bar), np.rot90(bar, 2) * 0.5]), PIXEL)
+    write_stack(tmp_path / "classes.mrcs", np.stack([bar, ring]), PIXEL)
+    inputs = {"particles": star, "classes": tmp_path / "classes.mrcs", "views": tmp_path / "views.mrcs"}
+    how: dict[str, Any] = {"smallest_similarity": 0.9, "views_resolution_angstrom": 8.0}
+    result = _run(_request("classselection", tmp_path / "one", inputs, **how))
+    assert result.rows == {"particles": 3} and result.numbers["selected_classes"] == 1.0
+    decision = read_star(tmp_path / "one" / "selection.star")["selection"]
+    assert decision.numbers("cryoreproViewSimilarity")[0] > 0.95 > 0.9 > decision.numbers("cryoreproViewSimilarity")[1]
+    assert decision.integers("cryoreproNearestView")[0] in (1, 2)
+    again = {"particles": star, "selection": tmp_path / "one" / "selection.star"}
+    _run(_request("classselection", tmp_path / "two", again))
+    names = [(tmp_path / folder / "particles.star").read_bytes() for folder in ("one", "two")]
+    assert names[0] == names[1]
+    with pytest.raises(InputError, match="needs class averages and views"):
+        _run(_request("classselection", tmp_path / "three", {"particles": star}, **how))
 
 
 def test_a_choice_by_hand_that_nobody_made_is_asked_for(star: Path, tmp_path: Path) -> None:
