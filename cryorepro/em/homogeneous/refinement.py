@@ -46,7 +46,7 @@ from cryorepro.em.streams import random_stream
 _NEVER_LOCAL = 99
 _WHOLE_BOX_TO_PX, _GROWTH_SHELLS, _GROWTH = 128, 16, 1.25
 _KEPT_FOR_MARGINALS = 32
-_THOROUGH_ITERATIONS = 3
+_THOROUGH_ITERATIONS = 2
 # An intensity is believed to be 1 with a deviation of 0.3 until its particle says otherwise.
 _SCALE_PRECISION = 1.0 / 0.3**2
 _SCALE_RANGE = (0.2, 5.0)
