@@ -38,7 +38,7 @@ from cryorepro.model.stage import StageRequest
 PIXEL, DIAMETER, SHAPE, DRIFTED = 1.5, 140.0, (1200, 1240), "May08_06.09.02"
 WITHIN_PX = DIAMETER / 4.0 / PIXEL
 MARGIN_PX = DIAMETER / 2.0 / PIXEL
-RUNNERS = {"ours": RelionLikeRunner(), "RELION": RelionRunner()}
+RUNNERS: Mapping[str, RelionLikeRunner | RelionRunner] = {"ours": RelionLikeRunner(), "RELION": RelionRunner()}
 BLOB = {"smallest_diameter_angstrom": 110, "largest_diameter_angstrom": 130}
 TEMPLATE = {"method": "template", "largest_diameter_angstrom": 120, "least_distance_angstrom": 90, "symmetry": "O"}
 JOBS: Mapping[str, tuple[str, dict[str, object]]] = {
@@ -120,10 +120,8 @@ def kept(table: PickTable, limits: Limits) -> PickTable:
 def inner(table: PickTable) -> PickTable:
     """The places at least half a particle away from the border."""
     size = np.array([SHAPE[1], SHAPE[0]])
-    parts = tuple(
-        picks.subset(((picks.at_px >= MARGIN_PX) & (picks.at_px <= size - 1 - MARGIN_PX)).all(axis=1))
-        for picks in table.picks
-    )
+    marks = [((p.at_px >= MARGIN_PX) & (p.at_px <= size - 1 - MARGIN_PX)).all(axis=1) for p in table.picks]
+    parts = tuple(picks.subset(np.asarray(mark)) for picks, mark in zip(table.picks, marks, strict=True))
     return PickTable(table.source, table.names, parts)
 
 

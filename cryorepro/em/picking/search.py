@@ -114,41 +114,53 @@ def pick_templates(
     return _search(prepared, pixel_size_angstrom, settings, [bank])
 
 
+@dataclass(frozen=True)
+class _Best:
+    """The best template at every pixel: coefficient, power under it, and the numbers of its bank and of itself."""
+
+    ncc: Tensor
+    power: Tensor
+    bank: Tensor
+    template: Tensor
+
+
 def _search(prepared: Prepared, pixel: float, settings: PickSettings, banks: list[_Bank]) -> Found:
-    image = prepared.image
-    usable = np.ones(tuple(image.shape), dtype=bool)
+    usable = np.ones(tuple(prepared.image.shape), dtype=bool)
     if settings.mask_contamination:
-        usable = usable_pixels(image, prepared.pixel_size_angstrom, settings.largest_diameter)
-    ncc, power = torch.full_like(image, -1.0), torch.zeros_like(image)
-    of_bank, which = torch.zeros_like(image).long(), torch.zeros_like(image).long()
-    marked = torch.from_numpy(usable).to(image.device)
-    for number, bank in enumerate(banks):
-        field = make_field(image, marked, bank.support.to(image))
-        value, template = best_of(field, bank.chunks)
-        better = torch.where(field.coverage > _LEAST_COVERAGE, value, torch.full_like(value, -1.0)) > ncc
-        ncc, power = torch.where(better, value, ncc), torch.where(better, field.variance, power)
-        of_bank, which = torch.where(better, number, of_bank), torch.where(better, template, which)
-    allowed = usable & _inside(prepared, pixel, settings.edge)
+        usable = usable_pixels(prepared.image, prepared.pixel_size_angstrom, settings.largest_diameter)
+    best = _best(prepared.image, torch.from_numpy(usable).to(prepared.image.device), banks)
     distance = 0.8 * settings.smallest_diameter if settings.least_distance is None else settings.least_distance
-    ncc, power, of_bank, which = ncc.cpu(), power.cpu(), of_bank.cpu(), which.cpu()
     at, between = find_peaks(
-        ncc.numpy(),
-        allowed,
+        best.ncc.numpy(),
+        usable & _inside(prepared, pixel, settings.edge),
         lowest=settings.lowest_ncc,
         least_distance_px=distance / prepared.pixel_size_angstrom,
         most=settings.most,
     )
     y, x = at[:, 1], at[:, 0]
-    chosen = [(banks[b], t) for b, t in zip(of_bank[y, x].tolist(), which[y, x].tolist(), strict=True)]
+    chosen = [(banks[b], t) for b, t in zip(best.bank[y, x].tolist(), best.template[y, x].tolist(), strict=True)]
     picks = Picks(
         between * np.array(prepared.scale),
-        ncc[y, x].double().numpy(),
-        power[y, x].double().numpy(),
+        best.ncc[y, x].double().numpy(),
+        best.power[y, x].double().numpy(),
         np.array([bank.psi_deg[t] for bank, t in chosen], dtype=np.float64),
         np.array([bank.classes[t] for bank, t in chosen], dtype=np.int64),
         np.array([bank.diameter for bank, _ in chosen], dtype=np.float64),
     )
     return Found(picks, float(1.0 - usable.mean()), prepared.noise_known)
+
+
+def _best(image: Tensor, usable: Tensor, banks: list[_Bank]) -> _Best:
+    """The best template at every pixel of ``image``, on the CPU; -1 where half of every support is unknown."""
+    ncc, power = torch.full_like(image, -1.0), torch.zeros_like(image)
+    of_bank, which = torch.zeros_like(image).long(), torch.zeros_like(image).long()
+    for number, bank in enumerate(banks):
+        field = make_field(image, usable, bank.support.to(image))
+        value, template = best_of(field, bank.chunks)
+        better = torch.where(field.coverage > _LEAST_COVERAGE, value, torch.full_like(value, -1.0)) > ncc
+        ncc, power = torch.where(better, value, ncc), torch.where(better, field.variance, power)
+        of_bank, which = torch.where(better, number, of_bank), torch.where(better, template, which)
+    return _Best(ncc.cpu(), power.cpu(), of_bank.cpu(), which.cpu())
 
 
 def _inside(prepared: Prepared, pixel: float, edge_angstrom: float) -> NDArray[np.bool_]:
