@@ -28,6 +28,7 @@ class Choices:
     replicates: int | None
     data_seed: int
     threads: int | None
+    processes: int
     device: str
     setting: list[str] | None
     executor: str
@@ -71,6 +72,7 @@ class Choices:
             seed=first.seed,
             data_seed=self.data_seed,
             threads=self.threads or len(os.sched_getaffinity(0)),
+            processes=self.processes,
             device=self.device,
             deterministic=self.deterministic,
             data_path=self.data.resolve() if self.data else None,

@@ -47,6 +47,7 @@ def reproduce_command(
     replicates: Replicates = None,
     data_seed: Annotated[int, typer.Option(help="Seed of a twin, or of the rows of a subset.", min=0)] = 1,
     threads: Annotated[int | None, typer.Option(help="Worker processes or threads.", min=1)] = None,
+    processes: Annotated[int, typer.Option(help="Processes that share a stage; one GPU each.", min=1)] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     setting: Settings = None,
     executor: Annotated[str, typer.Option(help="Where stages run.")] = "local",

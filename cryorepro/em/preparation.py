@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.ctf import ctf_values
+from cryorepro.em.devices.plan import PIXELS_TOGETHER
 from cryorepro.em.fourier import HalfPlane, image_coefficients, image_shell_power
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.masks import mask_images
-
-# Pixels of images that are transformed at once.
-_PIXELS_TOGETHER = 1 << 22
-_PIXELS_TOGETHER_ON_GPU = 1 << 27
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,7 @@ def prepare(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, pix
     depends on the box alone.
     """
     read = images.read(index) if pixels is None else pixels
-    most = _PIXELS_TOGETHER if how.mask.device.type == "cpu" else _PIXELS_TOGETHER_ON_GPU
-    together = max(1, most // images.box_px**2)
+    together = max(1, PIXELS_TOGETHER.get(how.mask.device.type, PIXELS_TOGETHER["cpu"]) // images.box_px**2)
     if index.shape[0] <= together:
         return _prepared(images, poses, index, how, read)
     blocks = zip(torch.split(index, together), torch.split(read, together), strict=True)

@@ -24,6 +24,7 @@ class RunOptions(Record):
     seed: int = Field(1, ge=1, le=2**31 - 1)
     data_seed: int = Field(1, ge=0, le=2**31 - 1)
     threads: int = Field(1, ge=1, le=4096)
+    processes: int = Field(1, ge=1, le=4096, description="that share a stage's particles, where it can be shared")
     device: str = "cpu"
     deterministic: bool = False
     data_path: Path | None = None

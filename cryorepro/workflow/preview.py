@@ -56,6 +56,7 @@ def _command(
         output_dir=directory.stage(stage),
         seed=stage_seed(plan.options.seed, stage.name),
         threads=plan.options.threads,
+        processes=plan.options.processes,
         device=plan.options.device,
         deterministic=plan.options.deterministic,
     )

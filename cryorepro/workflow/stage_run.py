@@ -71,6 +71,7 @@ class StageRun:
             output_dir=self._directory,
             seed=stage_seed(options.seed, self._stage.name),
             threads=options.threads,
+            processes=options.processes,
             device=options.device,
             deterministic=options.deterministic,
             resume=self._number > 1,

@@ -8,11 +8,11 @@ from cryorepro.em.devices.plan import Plan
 
 # Bytes per pixel of an image while it is prepared: read, moved (with the positions it is moved from), masked, and
 # transformed twice; and per coefficient in use while its CTF is worked out, and afterwards.
-_PREPARING, _PIXELS_TOGETHER = 28, 1 << 22
+_PREPARING = 28
 _CTF_COEFFICIENT, _PREPARED_COEFFICIENT = 80, 24
 # Gathered slices, what they are compared with and what comes out, times the numbers of a batch.
 _BATCH = 24
-_LEAST_ROWS_HELD = 512
+_LEAST_ROWS_HELD, _PIXELS_SPREAD = 512, 1 << 22
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def worker_bytes(shape: StepShape, plan: Plan) -> int:
     """What each worker has of its own, whatever the number of particles."""
     grids = shape.classes * shape.cells * 3 * (8 if plan.exact else 4)
     rows = min(_fine_rows(shape), max(_LEAST_ROWS_HELD, plan.held_bytes // (12 * shape.pixels)))
-    held = rows * shape.pixels * 12 + min(_PIXELS_TOGETHER, rows * shape.pixels) * 24
+    held = rows * shape.pixels * 12 + min(_PIXELS_SPREAD, rows * shape.pixels) * 24
     scores = _together(shape, plan) * 2 * shape.classes * shape.coarse_rows * (shape.coarse_shifts + 4) * 4
     batch = max(plan.numbers_per_batch, min(plan.numbers_at_most, _fine_rows(shape) * 2 * shape.pixels)) * _BATCH
     shells = shape.pixels * (shape.box_px // 2 + 1) * 8
@@ -68,7 +68,7 @@ def worker_bytes(shape: StepShape, plan: Plan) -> int:
 def block_bytes(shape: StepShape, plan: Plan) -> int:
     """The images of a block: prepared a few at a time, the next block's being read meanwhile."""
     images, pixels = min(plan.block_particles, shape.particles), shape.box_px**2
-    at_once = min(images, max(1, _PIXELS_TOGETHER // pixels))
+    at_once = min(images, max(1, plan.pixels_together // pixels))
     making = at_once * (pixels * _PREPARING + shape.pixels * _CTF_COEFFICIENT)
     return making + images * (2 * pixels * 4 + shape.pixels * _PREPARED_COEFFICIENT)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+# Pixels of images that are prepared together: a fixed number, on which no bits depend.
+PIXELS_TOGETHER = {"cpu": 1 << 22, "cuda": 1 << 25}
 _LEAST_TABLE_BYTES = 1 << 26
 _LEAST_HELD_BYTES = 1 << 24
 _LEAST_BLOCK = 8
@@ -15,6 +17,7 @@ class Plan:
 
     Attributes:
         block_particles: particles whose images are prepared together.
+        pixels_together: pixels of those worked on at once.
         images_per_block, scores_per_block: images of the coarse pass that are scored together, and their scores.
         rows_per_tile: slices multiplied at once there.
         numbers_per_batch: numbers of the slices gathered at once in the fine pass.
@@ -26,6 +29,7 @@ class Plan:
     """
 
     block_particles: int = 250
+    pixels_together: int = PIXELS_TOGETHER["cpu"]
     images_per_block: int = 16
     scores_per_block: int = 8_000_000
     rows_per_tile: int = 1152

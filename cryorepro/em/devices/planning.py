@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from cryorepro.em.devices.footprint import StepShape, peak_bytes
-from cryorepro.em.devices.plan import Plan
+from cryorepro.em.devices.plan import PIXELS_TOGETHER, Plan
 
+_LOG = logging.getLogger(__name__)
 # What is left to the rest of the program, and to what the model of the memory does not see.
 _USABLE = 0.8
 _MOST_TOGETHER_ON_GPU = 4096
@@ -22,6 +25,7 @@ def largest_plan(device: torch.device, free: int, exact: bool = False) -> Plan:
     share = (4 << 30) if exact else max(1 << 30, free)
     return Plan(
         block_particles=250 if exact else _MOST_TOGETHER_ON_GPU,
+        pixels_together=PIXELS_TOGETHER["cuda"],
         images_per_block=_MOST_TOGETHER_ON_GPU,
         scores_per_block=share // 64,
         rows_per_tile=1 << 15,
@@ -36,12 +40,14 @@ def largest_plan(device: torch.device, free: int, exact: bool = False) -> Plan:
 def plan_step(shape: StepShape, device: torch.device, free: int, workers: int = 1, exact: bool = False) -> Plan:
     """The largest plan whose peak, by the model of `footprint`, stays within the usable part of ``free`` bytes.
 
-    The smallest there is, if none does: what then happens is for the allocator to say.
+    The smallest there is, if none does; a warning says so, and what then happens is for the allocator to say.
     """
     plan = largest_plan(device, free, exact)
     while peak_bytes(shape, plan, workers) > _USABLE * free:
         smaller = plan.smaller()
         if smaller is None:
+            needed = peak_bytes(shape, plan, workers) / 2**30
+            _LOG.warning("this step may need %.1f GiB, and %.1f GiB are free", needed, free / 2**30)
             return plan
         plan = smaller
     return plan

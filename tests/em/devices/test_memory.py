@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -90,6 +91,13 @@ def test_less_memory_gives_smaller_plans_and_exact_ones_keep_what_decides_bits()
     assert len({replace(plan, table_bytes=0) for plan in exact}) == 1 and len(set(exact)) == 3
     assert len({replace(plan_step(shape, CPU, g * GIB, 2, True), table_bytes=0) for g in (4, 64)}) == 1
     assert plan_step(shape, CPU, 64 * GIB, 2) == Plan()
+
+
+def test_a_step_that_cannot_fit_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        plan_step(_shape(360, 180, 6), GPU, 16 * GIB)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(r"this step may need \d+\.\d GiB, and 16\.0 GiB are free", told)
 
 
 def test_halving_ends() -> None:
