@@ -4,8 +4,8 @@
 
 Motion correction by both programs with the same options; CTF estimation by ours of both programs' sums (RELION has none
 of its own); blobs and a template (the true map low-passed to 20 A, for both) on our sums. Picks are counted with the
-threshold on the figure of merit that suits the truth best, for either program: what is compared is the picker, not a
-default.
+limits that suit the truth best, for either program: on the figure of merit, and for ours on the local power as well,
+which RELION's Laplacian figure contains. What is compared is the picker, not a default.
 """
 
 from __future__ import annotations
@@ -105,27 +105,36 @@ def pick_rows(stages: Stages, name: str, micrographs: Path) -> list[str]:
         inputs = {"micrographs": micrographs} | ({"templates": reference} if given["method"] == "template" else {})
         folder, result, cpu = stages.run(program, "picking", label.replace(" ", "_"), inputs, **given)
         recall, precision, threshold = best(stages, read_picks(folder / result.outputs["coordinates"]), template)
-        rows.append(f"| {label} | {cpu:.1f} | {recall:.3f} | {precision:.3f} | {threshold:.3g} |")
+        rows.append(f"| {label} | {cpu:.1f} | {recall:.3f} | {precision:.3f} | {threshold} |")
     return rows
 
 
-def best(stages: Stages, table: PickTable, diameter: float) -> tuple[float, float, float]:
-    """Recall, precision and the threshold on the figure of merit, where F1 is best."""
+def best(stages: Stages, table: PickTable, diameter: float) -> tuple[float, float, str]:
+    """Recall, precision and the limits, where F1 is best: on the figure of merit, and on ours' local power."""
     block = read_star(stages.truth["particles"])["particles"]
     true = np.stack([block.numbers("rlnCoordinateX"), block.numbers("rlnCoordinateY")], axis=1)
     stems = np.array([stem_of(name) for name in block.text("rlnMicrographName")])
     limit = _WITHIN * diameter / stages.data.pixel_size_angstrom
-    tried = np.unique(np.quantile(table.joined("ncc"), np.linspace(0.0, 0.9, 37)))
     found = []
-    for threshold in tried:
+    for lowest in _limits(table):
+        marks = [(picks.ncc >= lowest[0]) & ~(picks.power < lowest[1]) for picks in table.picks]
         matches = [
-            match_positions(picks.at_px[picks.ncc >= threshold], true[stems == stem_of(name)], limit)
-            for name, picks in zip(table.names, table.picks, strict=True)
+            match_positions(picks.at_px[mark], true[stems == stem_of(name)], limit)
+            for name, picks, mark in zip(table.names, table.picks, marks, strict=True)
         ]
         hits = sum(len(match.pairs) for match in matches)
         picked = sum(match.found for match in matches)
-        found.append((hits / len(true), hits / max(1, picked), float(threshold)))
+        said = f"{lowest[0]:.3g}" + (f", power {lowest[1]:.3g}" if np.isfinite(lowest[1]) else "")
+        found.append((hits / len(true), hits / max(1, picked), said))
     return max(found, key=lambda row: 2 * row[0] * row[1] / max(1e-9, row[0] + row[1]))
+
+
+def _limits(table: PickTable) -> list[tuple[float, float]]:
+    """Limits to try; a picker without local power (RELION) has one figure, which for its LoG is an amplitude."""
+    merits = np.unique(np.quantile(table.joined("ncc"), np.linspace(0.0, 0.9, 19)))
+    power = table.joined("power")
+    powers = np.quantile(power, np.linspace(0.0, 0.8, 17)) if np.isfinite(power).all() else np.array([-np.inf])
+    return [(float(merit), float(least)) for merit in merits for least in powers]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -51,6 +51,20 @@ def test_the_model_reads_as_gemmi_reads_it(job: Path) -> None:
     assert (model.box_px, model.pixel_size_angstrom) == (BOX, 6.0)
 
 
+@pytest.mark.parametrize(("first", "second", "whole"), [("1.0000000000000002", "0", True), ("1.01", "0", False)])
+def test_fractions_may_exceed_one_by_rounding_and_no_more(job: Path, first: str, second: str, whole: bool) -> None:
+    path = job / "run_it002_model.star"
+    document = gemmi.cif.read(str(path))
+    column = document.find_block("model_classes").find_loop("_rlnClassDistribution")
+    column[0], column[1] = first, second
+    document.write_file(str(path))
+    if whole:
+        assert read_model(path).class_fractions == (float(first), float(second))
+    else:
+        with pytest.raises(InputError, match="no fractions of one whole"):
+            read_model(path)
+
+
 def test_the_state_before_the_first_iteration_has_no_resolution(job: Path) -> None:
     path = job / "run_it000_model.star"
     text = path.read_text()

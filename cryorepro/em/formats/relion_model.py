@@ -11,6 +11,8 @@ import numpy as np
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import StarBlock, parse_star, read_star, read_star_text
 
+_ROUNDING, _OFF = 1e-6, 1e-3
+
 
 @dataclass(frozen=True)
 class ModelSummary:
@@ -50,8 +52,8 @@ def read_model(path: Path) -> ModelSummary:
     blocks = read_star(path)
     general, classes = _block(blocks, "model_general", path), _block(blocks, "model_classes", path)
     fractions = tuple(classes.numbers("rlnClassDistribution").tolist())
-    # Each is written with six decimals, so a hundred classes may be off by their rounding.
-    if not all(0 <= value <= 1 for value in fractions) or abs(math.fsum(fractions) - 1) > 1e-3:
+    # RELION writes six decimals, so a hundred classes may be off by their rounding; a sum of floats may exceed 1.
+    if not all(0 <= value <= 1 + _ROUNDING for value in fractions) or abs(math.fsum(fractions) - 1) > _OFF:
         raise InputError(f"{path}: rlnClassDistribution is {fractions}, which are no fractions of one whole.")
     return ModelSummary(
         box_px=_positive_integer(general, "rlnOriginalImageSize"),
