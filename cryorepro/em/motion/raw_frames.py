@@ -49,8 +49,8 @@ class ArrayFrames:
         return self._frames.nbytes
 
     def read_frame(self, index: int) -> Pixels:
-        """Frame ``index``."""
-        return np.asarray(self._frames[index])
+        """Frame ``index``, a copy: bad pixels are replaced in place."""
+        return np.array(self._frames[index])
 
 
 class TurnedFrames:
