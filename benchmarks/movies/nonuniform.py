@@ -39,6 +39,8 @@ from cryorepro.em.simulate import Imaging
 BOX, PIXEL, FIRST_REFERENCE_ANGSTROM = 48, 3.4, 20.0
 KINDS = {
     "homogeneous": None,
+    # the control: how much of a gain comes from cross-validation, how much from its being local
+    "one low-pass, cross-validated": LocalFilterOptions(family="lowpass", window_factor=1e3),
     "non-uniform, low-passes": LocalFilterOptions(family="lowpass"),
     "non-uniform, bands": LocalFilterOptions(family="bands"),
 }
