@@ -14,7 +14,7 @@ from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation, make_team
-from cryorepro.em.expectation_plan import planned
+from cryorepro.em.expectation_plan import placed, planned
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import fourier_radius, multiply_fourier
@@ -293,7 +293,7 @@ def _projectors(job: Class3DJob, volumes: Tensor, radius: int) -> tuple[Projecto
     """One for every volume, the same for all if the volumes are, as they are at first."""
 
     def made(volume: Tensor) -> Projector:
-        return Projector(volume.to(job.device), radius, job.settings.padding)
+        return placed(Projector(volume.to(job.device), radius, job.settings.padding), int(volumes.shape[0]))
 
     first = made(volumes[0])
     if all(torch.equal(volume, volumes[0]) for volume in volumes[1:]):

@@ -121,16 +121,17 @@ def project_table(
     ``classes`` must ascend.
     """
     rows = int(classes.shape[0])
+    per_task = _ROWS_PER_TASK if team.device.type == "cpu" else max(1, rows)
     table = SliceTable(team.empty((rows, 2, len(plane))))
-    team.share("slicing", (projectors, classes, matrices, plane, table))
-    for _ in team.map(_slice_rows, -(-rows // _ROWS_PER_TASK), "slicing"):
+    team.share("slicing", (projectors, classes, matrices, plane, table, per_task))
+    for _ in team.map(_slice_rows, -(-rows // per_task), "slicing"):
         pass
     return table
 
 
-def _slice_rows(number: int, slicing: tuple[tuple[Projector, ...], Tensor, Tensor, HalfPlane, SliceTable]) -> None:
-    projectors, classes, matrices, plane, table = slicing
-    block = slice(number * _ROWS_PER_TASK, (number + 1) * _ROWS_PER_TASK)
+def _slice_rows(number: int, slicing: tuple[tuple[Projector, ...], Tensor, Tensor, HalfPlane, SliceTable, int]) -> None:
+    projectors, classes, matrices, plane, table, per_task = slicing
+    block = slice(number * per_task, (number + 1) * per_task)
     _project_block(projectors, classes[block], matrices[block], plane, table, block.start)
 
 
@@ -146,5 +147,6 @@ def _project_block(
     numbers, counts = torch.unique_consecutive(classes, return_counts=True)
     for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
         rows = slice(start, start + count)
-        projectors[number].slices_into(table.values[rows], matrices[:count], plane)
+        # a reference that does not stay on the device is there for its own slices alone
+        projectors[number].on(table.values.device).slices_into(table.values[rows], matrices[:count], plane)
         matrices, start = matrices[count:], start + count

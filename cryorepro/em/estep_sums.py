@@ -32,7 +32,7 @@ class TaskSums:
     """What a task adds up to.
 
     Attributes:
-        grids: per class ``[3, cells]``: float32, or int64 quanta where sums are exact.
+        grids: per class ``[3, cells]``: float32, or int64 quanta where sums are exact; none where they are kept apart.
         small: named sums: float64, or int64 words ``[4, ...]``.
     """
 
@@ -43,8 +43,14 @@ class TaskSums:
 class SliceSums:
     """Numerators and weights per fine row, spread over the classes' grids when full and at the end."""
 
-    def __init__(self, model: EstepModel, grid: FineGrid, space: Sequence[Tensor]) -> None:
-        """Start empty; ``space`` holds the classes' grids, ``[3, cells]`` each."""
+    def __init__(
+        self, model: EstepModel, grid: FineGrid, space: Sequence[Tensor], apart: list[Tensor] | None = None
+    ) -> None:
+        """Start empty; ``space`` holds the classes' grids, ``[3, cells]`` each.
+
+        With grids ``apart`` it holds a single one, in which the classes take turns before they are added to those.
+        """
+        self._space, self._apart = space, apart
         self._model, self._grid = model, grid
         device, pixels = model.device, len(model.plane)
         self._place = torch.full((grid.matrices.shape[0],), -1, device=device)
@@ -54,7 +60,8 @@ class SliceSums:
         # rows are cleared when they are first used: most chunks touch few
         self._numerator = torch.empty(self._limit, 2, pixels, device=device)
         self._weight = torch.empty(self._limit, pixels, device=device)
-        self.grids = [_accumulator(model, number, data) for number, data in enumerate(space)]
+        every = enumerate(space) if apart is None else ()
+        self.grids = [_accumulator(model, number, data) for number, data in every]
 
     def add(self, part: Contribution) -> None:
         """Add what some particles contribute (as many rows at a time as are held)."""
@@ -84,10 +91,14 @@ class SliceSums:
         rows = torch.cat(self._rows)
         classes = self._grid.class_of[rows // self._grid.children]
         for number in torch.unique(classes).tolist():
+            alone = self._apart is not None
+            into = _accumulator(self._model, number, self._space[0]) if alone else self.grids[number]
             for use in torch.split((classes == number).nonzero()[:, 0], _rows_spread(len(self._model.plane))):
                 numerator = torch.complex(*self._numerator[use].unbind(1))
                 matrices = self._grid.matrices[rows[use]]
-                self.grids[number].insert(numerator, self._weight[use], matrices, self._model.plane)
+                into.insert(numerator, self._weight[use], matrices, self._model.plane)
+            if self._apart is not None:
+                self._apart[number] += into.data.cpu()
         self._place[rows] = -1
         self._rows, self._held = [], 0
 
@@ -112,11 +123,18 @@ def _accumulator(model: EstepModel, number: int, data: Tensor) -> SliceAccumulat
 class ChunkSums:
     """Everything one chunk of particles adds up to."""
 
-    def __init__(self, model: EstepModel, grid: FineGrid, images: ImageSet, space: Sequence[Tensor]) -> None:
-        """Start from zero; the classes' grids are kept in ``space``."""
+    def __init__(
+        self,
+        model: EstepModel,
+        grid: FineGrid,
+        images: ImageSet,
+        space: Sequence[Tensor],
+        apart: list[Tensor] | None = None,
+    ) -> None:
+        """Start from zero; the classes' grids are kept in ``space``, or added to those ``apart`` (`SliceSums`)."""
         self._grid = grid
         self._exact = model.quanta is not None
-        self._slices = SliceSums(model, grid, space)
+        self._slices = SliceSums(model, grid, space, apart)
         device = model.device
         self._in_shell = torch.nn.functional.one_hot(model.plane.shell, images.box_px // 2 + 1).double()
         self._noise_group, self._scale_group = images.noise_group.to(device), images.scale_group.to(device)

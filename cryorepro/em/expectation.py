@@ -42,7 +42,7 @@ class Expectation:
     Attributes:
         poses: of the m particles, in the order of the indices given.
         grids: per class, Hermitian sums ``[3, 2R + 1, 2R + 1, R + 1]`` float64 (numerator, weight), on the step's
-            device; everything else is on the CPU.
+            device, or on the CPU where they are kept apart; everything else is on the CPU.
         direction_weight: ``[k, d]`` posterior weight of class and direction; sums to nearly m.
         noise: ``[groups, box / 2 + 1]`` residual power sums, and ``noise_count`` ``[groups]`` particles.
         signal_product, reference_power: ``[scale groups, box / 2 + 1]`` sums for the intensity scales.
@@ -158,11 +158,14 @@ def _own_step(
     images: ImageSet, poses: Poses, model: EstepModel, chunks: list[Tensor], team: Team
 ) -> tuple[Totals, list[Poses]]:
     everything = team.used
-    model = replace(model, projectors=tuple(p.moved(team.copy) for p in model.projectors))
-    team.share("step", Step(poses, model, chunks))
+    alone = model.plan.grids_apart
+    if not alone:
+        model = replace(model, projectors=tuple(p.moved(team.copy) for p in model.projectors))
     totals, parts = Totals(model, images), list[Poses]()
+    team.share("step", Step(poses, model, chunks, totals.apart))
     kind = torch.float32 if model.quanta is None else torch.int64
-    space = [team.empty((team.workers, 3, p.cells), kind) for p in model.projectors] if chunks else []
+    grids = model.projectors[:1] if alone else model.projectors
+    space = [team.empty((team.workers, 3, p.cells), kind) for p in grids] if chunks else []
     team.share("space", space)
     for first, found in _waves(model, team, [int(chunk.shape[0]) for chunk in chunks]):
         before = team.used

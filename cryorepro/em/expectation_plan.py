@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.footprint import StepShape
 from cryorepro.em.devices.memory import free_bytes
 from cryorepro.em.devices.plan import Plan
 from cryorepro.em.devices.planning import plan_step
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.imageset import ImageSet
+from cryorepro.em.projection import Projector
 from cryorepro.em.sampling import psi_count
+
+# References may take this share of what a GPU has free.
+_CROWDED = 0.1
 
 
 def step_shape(model: EstepModel, images: ImageSet) -> StepShape:
@@ -27,6 +32,13 @@ def step_shape(model: EstepModel, images: ImageSet) -> StepShape:
         groups=images.noise_groups + images.scale_groups,
         particles=len(images),
     )
+
+
+def placed(projector: Projector, classes: int) -> Projector:
+    """The projector of one of so many classes, brought to the CPU where all of them would crowd a GPU."""
+    if projector.device.type == "cpu" or 8 * projector.cells * classes < _CROWDED * free_bytes(projector.device):
+        return projector
+    return projector.on(CPU)
 
 
 def planned(model: EstepModel, images: ImageSet, workers: int, processes: int = 1, exact: bool = False) -> Plan:

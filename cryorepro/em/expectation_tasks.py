@@ -31,11 +31,12 @@ from cryorepro.em.rotations import matrix_to_euler
 
 @dataclass(frozen=True)
 class Step:
-    """What both passes share; ``chunks`` are of this process alone."""
+    """What both passes share; ``chunks`` are of this process alone, ``apart`` the totals of grids kept on the CPU."""
 
     poses: Poses
     model: EstepModel
     chunks: list[Tensor]
+    apart: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fine_task(
 ) -> tuple[TaskSums, Poses]:
     """The fine pass over a chunk: what it adds up to, and the new poses."""
     significant = unpack_samples(fine.significant[number])
-    sums = ChunkSums(step.model, fine.grid, images, [grid[worker] for grid in space])
+    sums = ChunkSums(step.model, fine.grid, images, [grid[worker] for grid in space], step.apart)
     states, done = [], 0
     for block, prepared in prepared_blocks(images, step, step.chunks[fine.chunks[number]]):
         own = significant[done : done + block.shape[0]]

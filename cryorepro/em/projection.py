@@ -134,6 +134,10 @@ class Projector:
         other.__dict__.update(self.__dict__, _parts=copy(self._parts))
         return other
 
+    def on(self, device: torch.device) -> Projector:
+        """The same projector on a device: this one if it is there."""
+        return self if device == self.device else self.moved(lambda parts: parts.to(device))
+
     def slices(self, matrices: Tensor, plane: HalfPlane) -> Tensor:
         """Complex ``[r, n]`` slices for orientations ``[r, 3, 3]`` on the pixels of ``plane``.
 

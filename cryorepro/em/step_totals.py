@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.ranks import Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.estep_sums import TaskSums, empty_sums
@@ -22,13 +23,18 @@ class Totals:
         self._exact = model.quanta is not None
         empty = empty_sums(model, images)
         self._small = {name: to_words(value) for name, value in empty.items()} if self._exact else empty
-        self._grids: list[Tensor] = []
+        self._grids: list[Tensor] = self._zero_grids(CPU) if model.plan.grids_apart else []
+        self.apart = self._grids if model.plan.grids_apart else None
+
+    def _zero_grids(self, device: torch.device) -> list[Tensor]:
+        kind = torch.int64 if self._exact else torch.float64
+        return [torch.zeros(3, p.cells, dtype=kind, device=device) for p in self._model.projectors]
 
     def add(self, part: TaskSums) -> None:
         """Add a task's sums."""
-        if not self._grids:
+        if self.apart is None and not self._grids:
             self._grids = [grid.to(self._kind(grid), copy=True) for grid in part.grids]
-        else:
+        elif self.apart is None:
             for total, grid in zip(self._grids, part.grids, strict=True):
                 total += grid
         for name, value in part.small.items():
@@ -41,10 +47,8 @@ class Totals:
         """Add the sums of all processes; each has them all then."""
         if ranks.size == 1:
             return
-        model = self._model
         if not self._grids:  # a process without particles
-            kind = torch.int64 if self._exact else torch.float64
-            self._grids = [torch.zeros(3, p.cells, dtype=kind, device=model.device) for p in model.projectors]
+            self._grids = self._zero_grids(self._model.device)
         for total in (*self._grids, *self._small.values()):
             ranks.sum_(total)
 

@@ -46,7 +46,8 @@ def shared_bytes(shape: StepShape, plan: Plan) -> int:
     coarse = shape.classes * shape.coarse_rows * shape.coarse_pixels * 8
     small = 2 * shape.groups * (shape.box_px // 2 + 1) * (32 if plan.exact else 8)
     samples = min(plan.sample_bytes, shape.particles * 4096)
-    return table + coarse + small + samples + shape.classes * class_bytes(shape)
+    grids = 8 * shape.cells if plan.grids_apart else shape.classes * class_bytes(shape)
+    return table + coarse + small + samples + grids
 
 
 def class_bytes(shape: StepShape) -> int:
@@ -56,7 +57,7 @@ def class_bytes(shape: StepShape) -> int:
 
 def worker_bytes(shape: StepShape, plan: Plan) -> int:
     """What each worker has of its own, whatever the number of particles."""
-    grids = shape.classes * shape.cells * 3 * (8 if plan.exact else 4)
+    grids = (1 if plan.grids_apart else shape.classes) * shape.cells * 3 * (8 if plan.exact else 4)
     rows = min(_fine_rows(shape), max(_LEAST_ROWS_HELD, plan.held_bytes // (12 * shape.pixels)))
     held = rows * shape.pixels * 12 + min(_PIXELS_SPREAD, rows * shape.pixels) * 24
     scores = _together(shape, plan) * 2 * shape.classes * shape.coarse_rows * (shape.coarse_shifts + 4) * 4
@@ -77,7 +78,7 @@ def peak_bytes(shape: StepShape, plan: Plan, workers: int = 1) -> int:
     """The most that a step takes together."""
     own = worker_bytes(shape, plan) + block_bytes(shape, plan)
     # at the end one class after the other is made Hermitian in a copy, when workers hold nothing any more
-    return shared_bytes(shape, plan) + max(max(1, workers) * own, 24 * shape.cells)
+    return shared_bytes(shape, plan) + max(max(1, workers) * own, 0 if plan.grids_apart else 24 * shape.cells)
 
 
 def _fine_rows(shape: StepShape) -> int:

@@ -25,6 +25,7 @@ class Plan:
         table_bytes: fine slices held at once; more are made in several rounds.
         held_bytes: sums per orientation held before they are spread over the grids.
         sample_bytes: significant samples kept between the passes; beyond that the fine pass follows in waves.
+        grids_apart: the classes' grids stay on the CPU, and one at a time is on the device; for a GPU alone.
         exact: sums are kept so that their bits do not depend on order, threads, processes and chunks.
     """
 
@@ -38,6 +39,7 @@ class Plan:
     table_bytes: int = 1 << 31
     held_bytes: int = 1 << 28
     sample_bytes: int = 1 << 30
+    grids_apart: bool = False
     exact: bool = False
 
     def smaller(self) -> Plan | None:

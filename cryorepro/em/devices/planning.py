@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 
-from cryorepro.em.devices.footprint import StepShape, peak_bytes
+from cryorepro.em.devices.footprint import StepShape, class_bytes, peak_bytes
 from cryorepro.em.devices.plan import PIXELS_TOGETHER, Plan
 
 _LOG = logging.getLogger(__name__)
 # What is left to the rest of the program, and to what the model of the memory does not see.
 _USABLE = 0.8
 _MOST_TOGETHER_ON_GPU = 4096
+# The classes' grids may take this share of a GPU; larger ones stay on the CPU, all but the one in use.
+_GRIDS_SHARE = 0.4
 
 
 def largest_plan(device: torch.device, free: int, exact: bool = False) -> Plan:
@@ -43,6 +46,8 @@ def plan_step(shape: StepShape, device: torch.device, free: int, workers: int = 
     The smallest there is, if none does; a warning says so, and what then happens is for the allocator to say.
     """
     plan = largest_plan(device, free, exact)
+    if device.type == "cuda" and _GRIDS_SHARE * free < shape.classes * class_bytes(shape):
+        plan = replace(plan, grids_apart=True)
     while peak_bytes(shape, plan, workers) > _USABLE * free:
         smaller = plan.smaller()
         if smaller is None:

@@ -10,7 +10,9 @@ from cryorepro.em.class3d import Class3DJob, iterate, start_state
 from cryorepro.em.class3d_state import Class3DSettings, Class3DState
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.plan import Plan
+from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.imageset import Poses
+from cryorepro.em.projection import Projector
 from tests.em.devices.pretend import GPU, Marked, pretend_gpu
 from tests.em.simulated import SimulatedSet, simulated_set
 
@@ -30,7 +32,19 @@ def data() -> SimulatedSet:
 def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU has free is not to be asked of one that is not there; its plan is the CPU's, for the same bits."""
     monkeypatch.setattr("cryorepro.em.projection._POINTS_PER_BLOCK_ON_GPU", 1 << 16)
-    monkeypatch.setattr("cryorepro.em.class3d.planned", lambda *_args: Plan(block_particles=15, exact=bool(_args[4])))
+    _plan(monkeypatch, apart=False)
+
+
+def _plan(monkeypatch: pytest.MonkeyPatch, apart: bool) -> None:
+    def planned(model: EstepModel, *rest: object) -> Plan:
+        return Plan(block_particles=15, exact=bool(rest[3]), grids_apart=apart and model.device == GPU)
+
+    monkeypatch.setattr("cryorepro.em.class3d.planned", planned)
+
+    def placed(projector: Projector, _classes: int) -> Projector:
+        return projector.on(CPU) if apart else projector
+
+    monkeypatch.setattr("cryorepro.em.class3d.placed", placed)
 
 
 def _three(data: SimulatedSet, device: torch.device, exact: bool) -> Class3DState:
@@ -41,8 +55,12 @@ def _three(data: SimulatedSet, device: torch.device, exact: bool) -> Class3DStat
     return state
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_classification_runs_on_the_device_and_has_the_bits_of_the_cpu(data: SimulatedSet, exact: bool) -> None:
+@pytest.mark.parametrize("apart", [False, True], ids=["together", "grids apart"])
+@pytest.mark.parametrize("exact", [False, True], ids=["default", "exact"])
+def test_a_classification_runs_on_the_device_and_has_the_bits_of_the_cpu(
+    data: SimulatedSet, exact: bool, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _plan(monkeypatch, apart)
     here = _three(data, CPU, exact)
     with pretend_gpu() as device:
         there = _three(data, GPU, exact)
