@@ -67,8 +67,8 @@ def test_missing_inputs_are_named_before_anything_starts(asked: StageRequest) ->
     gone = asked.inputs | {"reference": asked.output_dir / "gone.mrc"}
     with pytest.raises(InputError, match="gone.mrc"):
         RelionLikeRunner().plan(asked.model_copy(update={"inputs": gone}))
-    with pytest.raises(InputError, match="picking"):
-        RelionLikeRunner().plan(asked.model_copy(update={"kind": "picking"}))
+    with pytest.raises(InputError, match="polish"):
+        RelionLikeRunner().plan(asked.model_copy(update={"kind": "polish"}))
 
 
 def test_a_job_is_collected_by_the_rules_relion_is_held_to() -> None:
