@@ -64,7 +64,7 @@ def test_validate_notes_such_a_stage_and_still_checks_its_parameters(cryorepro: 
     for right, wrong, named in (
         ("lowest_ncc: 0.34", "lowest_ncc: 1.34", "'inspection' (pickinspection), parameter 'lowest_ncc'"),
         ("box_px: 320", "box: 320", "'extraction-1' (extraction), parameter 'box'"),
-        ("kind: nonuniformrefinement", "kind: nurefinement", "no parameters are known for a stage of kind 'nurefinement'"),
+        ("kind: nonuniformrefinement", "kind: nurefined", "no parameters are known for a stage of kind 'nurefined'"),
         ("rescaled_box_px: 256", "rescaled_box_px: 361", "rescaled_box_px (361) exceeds box_px (360)"),
     ):
         assert right in text
