@@ -118,8 +118,8 @@ class BaseRows:
 
     def to(self, device: torch.device) -> BaseRows:
         """The same rows on another device."""
-        moved = (tensor.to(device) for tensor in (self.direction, self.psi, self.row, self.turned))
-        return BaseRows(*moved, self.mirrored)
+        direction, psi, row, turned = (t.to(device) for t in (self.direction, self.psi, self.row, self.turned))
+        return BaseRows(direction, psi, row, turned, self.mirrored)
 
     @property
     def count(self) -> int:
