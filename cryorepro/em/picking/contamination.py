@@ -85,7 +85,7 @@ def _large_areas(bad: NDArray[np.bool_], step: float) -> NDArray[np.bool_]:
     area = np.bincount(labels.ravel())
     area[0] = 0
     wanted: NDArray[np.bool_] = np.greater_equal(area, _LEAST_AREA_PER_PARTICLE * np.pi / 4.0 * step**2)
-    large = wanted[np.asarray(labels)]
+    large: NDArray[np.bool_] = np.asarray(wanted[np.asarray(labels)], dtype=np.bool_)
     if not large.any():
         return large
     return np.asarray(ndimage.distance_transform_edt(~large) <= _GROWTH_PER_DIAMETER * step)
