@@ -110,11 +110,11 @@ def write_fitted(directory: Path, table: MicrographTable, fitted: Mapping[int, M
 
 
 def write_set_aside(directory: Path, table: MicrographTable, faults: Mapping[int, str]) -> None:
-    """Write which micrographs were set aside, and the names of their faults."""
+    """Write which micrographs were set aside, and the names of their faults; files by name, not by folder."""
     rows = sorted(faults)
     columns = {
         "rlnMicrographName": [table.names[row] for row in rows],
-        "cryoreproFault": [faults[row] for row in rows],
+        "cryoreproFault": [faults[row].replace(str(table.paths[row]), table.paths[row].name) for row in rows],
     }
     write_star(directory / SET_ASIDE, [make_block("set_aside", columns)])
 

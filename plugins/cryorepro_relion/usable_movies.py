@@ -27,7 +27,7 @@ def select(star: Path, directory: Path, frames: int | None) -> None:
     check = check_movies(table.paths, stored_frames=frames)
     columns = {label: [values[row] for row in check.usable] for label, values in table.rows.columns.items()}
     write_star(directory / USABLE, [make_block("optics", table.optics.columns), make_block("movies", columns)])
-    write_set_aside(directory / SET_ASIDE, table.names, check.aside)
+    write_set_aside(directory / SET_ASIDE, table.names, table.paths, check.aside)
 
 
 def main() -> int:

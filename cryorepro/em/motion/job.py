@@ -133,7 +133,7 @@ def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
         )
     pixels = _pixel_sizes(job)
     write_micrographs(directory, table, rows, pixels)
-    write_set_aside(directory / SET_ASIDE, table.names, aside)
+    write_set_aside(directory / SET_ASIDE, table.names, table.paths, aside)
 
 
 def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple[int, int]:

@@ -168,12 +168,12 @@ def frames_fault(path: Path, frames: Pixels) -> SetAside | None:
     return None
 
 
-def write_set_aside(path: Path, names: Sequence[str], aside: Mapping[int, SetAside]) -> None:
-    """Write which movies were set aside and why, one row each."""
+def write_set_aside(path: Path, names: Sequence[str], paths: Sequence[Path], aside: Mapping[int, SetAside]) -> None:
+    """Write which movies were set aside and why; files by name, so that the table is the same in any folder."""
     rows = sorted(aside)
     columns = {
         "rlnMicrographMovieName": [names[row] for row in rows],
         "cryoreproFault": [aside[row].fault for row in rows],
-        "cryoreproReason": [aside[row].reason for row in rows],
+        "cryoreproReason": [aside[row].reason.replace(str(paths[row]), paths[row].name) for row in rows],
     }
     write_star(path, [make_block("set_aside", columns)])

@@ -63,7 +63,7 @@ def test_a_directory_with_everything_in_it(workers: int, mixed: Path) -> None:
     assert (check.stored_frames, check.frames, check.shape) == (4, 4, (12, 17))
     for index, each in check.aside.items():
         assert paths[index].name in each.reason
-    write_set_aside(mixed / "set_aside.star", [path.name for path in paths], check.aside)
+    write_set_aside(mixed / "set_aside.star", [path.name for path in paths], paths, check.aside)
     table = read_star(mixed / "set_aside.star")["set_aside"]
     assert dict(zip(table.text("rlnMicrographMovieName"), table.text("cryoreproFault"), strict=True)) == EXPECTED
 
