@@ -33,6 +33,7 @@ from cryorepro.em.symmetry import symmetry_matrices
 # Fixed, so that sums have the same bits on any number of workers; small, so that a mini-batch keeps several busy.
 _CHUNK = 32
 _FIRST_SHELL_WITH_PRIOR = 5
+_OFF_CENTRE_PX = 1.0
 _NO_SIGNAL = 1e-20
 
 
@@ -149,7 +150,32 @@ def _moved(
         velocity[k] = settings.momentum * velocity[k] + (1.0 - settings.momentum) * newton.float()
         volume = (volumes[k] + step.size * velocity[k]) * sphere
         volumes[k] = volume.clamp(min=0.0) if settings.positivity else volume
+        if _follows(settings, state.iteration):
+            away = towards_centre(volumes[k])
+            volumes[k], velocity[k] = volumes[k].roll(away, (0, 1, 2)), velocity[k].roll(away, (0, 1, 2))
     return InitialModelState(replace(state.model, volumes=volumes), velocity, curvature)
+
+
+def _follows(settings: InitialModelSettings, done: int) -> bool:
+    """Whether maps are moved: not in the last phase, nor where a symmetry says where the centre is."""
+    moving = settings.initial_iterations + settings.inbetween_iterations
+    return settings.centre and settings.running_symmetry == "C1" and done < moving
+
+
+def towards_centre(volume: Tensor) -> tuple[int, int, int]:
+    """By how many voxels (z, y, x), -1, 0 or 1 each, a map's positive density has to move towards the origin voxel.
+
+    A map that has drifted is cut by the sphere around it, and what is cut looks like another particle: a barrel that
+    lost a ring has its axes elsewhere. One voxel an iteration is less than the offsets that are searched.
+    """
+    density = volume.double().clamp(min=0.0)
+    total = density.sum()
+    if not total > 0.0:
+        return 0, 0, 0
+    places = torch.arange(volume.shape[0], dtype=torch.float64) - volume.shape[0] // 2
+    means = [float((density.sum(dim=[d for d in range(3) if d != axis]) * places).sum() / total) for axis in range(3)]
+    z, y, x = (-int(mean > _OFF_CENTRE_PX) + int(mean < -_OFF_CENTRE_PX) for mean in means)
+    return z, y, x
 
 
 def _prior(tau2: Tensor, settings: InitialModelSettings) -> Tensor:

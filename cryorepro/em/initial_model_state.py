@@ -41,6 +41,7 @@ class InitialModelSettings:
     offset_sigma_angstrom: float = 10.0
     ctf: bool = True
     positivity: bool = True
+    centre: bool = True
     zero_mask: bool = True
     perturbation: float = 0.5
     adaptive_fraction: float = 0.999

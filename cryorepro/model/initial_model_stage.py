@@ -47,6 +47,7 @@ class InitialModelParameters(Record):
     ctf: bool = True
     zero_mask: bool = True
     positivity: bool = Field(True, description="no density below that of the solvent")
+    centre: bool = Field(True, description="maps follow their centre of mass until the last phase; RELION's do not")
     write_every: int = Field(10, ge=1, le=999, description="iterations between checkpoints")
     pool: int = Field(30, ge=1, le=1000)
 
