@@ -95,7 +95,10 @@ def pick_rows(stages: Stages, name: str, micrographs: Path) -> list[str]:
         "least_distance_angstrom": 0.78 * template,
     }
     jobs: dict[str, tuple[str, dict[str, Any]]] = {
-        "ours, blobs": ("ours", {"method": "blob", **blob, "circular": True, "elliptical": True}),
+        "ours, blobs": (
+            "ours",
+            {"method": "blob", **blob, "circular": True, "elliptical": True, "lowpass_angstrom": 60.0},
+        ),
         "RELION, Laplacian of a Gaussian": ("RELION", {"method": "log", **blob}),
         "ours, template": ("ours", {"method": "template", **projected}),
         "RELION, template": ("RELION", {"method": "template", **projected, "threshold": 0.05}),
