@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path, PurePosixPath
 
@@ -32,7 +31,12 @@ def plan(request: StageRequest) -> StageCommand:
     table = read_micrograph_table(request.inputs["micrographs"])
     picks = read_picks(request.inputs["coordinates"])
     folder = _coordinate_folder(table, picks)
-    links = [shlex.join(["ln", "-sfn", target, name]) for name, target in _links(table, request.output_dir).items()]
+    links = [
+        shlex.join(["ln", "-sfn", target, name])
+        for name, target in inputs.folder_links(
+            table, request.output_dir, "rlnMicrographName", (), "leads out of its folder"
+        ).items()
+    ]
     extract = shlex.join([program.PREPROCESS, *_options(request, folder)])
     script = "; ".join([*links, f"exec {extract}"])
     return StageCommand(argv=["sh", "-ec", script], environment=environment(1), cwd=request.output_dir)
@@ -82,17 +86,3 @@ def _coordinate_folder(table: MicrographTable, picks: PickTable) -> Path:
         if not sought.is_file():
             raise InputError(f"{sought}: does not exist; RELION looks there for the picks of {name}.")
     return folder
-
-
-def _links(table: MicrographTable, directory: Path) -> dict[str, str]:
-    """What the first part of every relative name must lead to, as a link from ``directory``."""
-    found: dict[str, str] = {}
-    for name, path in zip(table.names, table.paths, strict=True):
-        parts = PurePosixPath(name).parts
-        if parts[0] in ("/", "..", "."):
-            raise InputError(f"{table.source}: rlnMicrographName {name} leads out of its folder.")
-        target = path.absolute()
-        for _ in parts[1:]:
-            target = target.parent
-        found[parts[0]] = os.path.relpath(target, directory.absolute())
-    return found

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from cryorepro.em.ctf_estimation_files import MicrographTable
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mrc import MrcHeader, read_mrc_header
 from cryorepro.em.formats.particles import read_particles
 from cryorepro.em.formats.stack_links import find_root
 from cryorepro.em.formats.stacks import ParticleStack
 from cryorepro.em.formats.star import read_star
+from cryorepro.em.movies.table import MovieTable
 from cryorepro.model.stage import StageRequest
 
 PIXEL_SIZE_TOLERANCE_ANGSTROM = 1e-3
@@ -127,3 +130,23 @@ def pixel_size(header: MrcHeader) -> float:
 def relion_name(path: Path) -> str:
     """A map's path as RELION wants it: ``.map`` needs ``:mrc`` after it, or it is read as SPIDER."""
     return f"{path.absolute()}:mrc" if path.suffix == ".map" else str(path.absolute())
+
+
+def folder_links(
+    table: MicrographTable | MovieTable, directory: Path, label: str, taken: tuple[str, ...], why: str
+) -> dict[str, str]:
+    """What the first part of every relative name must lead to, as a link from ``directory``: RELION runs there.
+
+    Raises:
+        InputError: a name leads elsewhere, or its first part is ``taken`` by RELION's own results; says ``why``.
+    """
+    found: dict[str, str] = {}
+    for name, path in zip(table.names, table.paths, strict=True):
+        parts = PurePosixPath(name).parts
+        if parts[0] in ("/", "..", ".", *taken):
+            raise InputError(f"{table.source}: {label} {name} {why}.")
+        target = path.absolute()
+        for _ in parts[1:]:
+            target = target.parent
+        found[parts[0]] = os.path.relpath(target, directory.absolute())
+    return found

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from pathlib import Path, PurePosixPath
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.relion_job import JobReport
@@ -38,7 +36,12 @@ def plan(request: StageRequest) -> StageCommand:
     sample = check_movies(
         table.paths[:_LOOKED_AT], stored_frames=p.frames, eer_fractions=p.eer_fractions, look_inside=False
     )
-    links = [shlex.join(["ln", "-sfn", target, name]) for name, target in _links(table, request.output_dir).items()]
+    links = [
+        shlex.join(["ln", "-sfn", target, name])
+        for name, target in inputs.folder_links(
+            table, request.output_dir, "rlnMicrographMovieName", (FOLDER,), "cannot be linked beside RELION's results"
+        ).items()
+    ]
     selection = [sys.executable, "-m", "cryorepro_relion.usable_movies", str(table.source.absolute())]
     selection += [] if p.frames is None else ["--frames", str(p.frames)]
     correct = shlex.join([program.MOTION, *_options(request, p, table, sample), "--j", str(request.threads)])
@@ -114,17 +117,3 @@ def _events(request: StageRequest, p: MotionCorrectionParameters, table: MovieTa
             f"and RELION would leave some out."
         )
     return ["--eer_grouping", str(stored // p.eer_fractions), "--eer_upsampling", str(p.eer_super_resolution)]
-
-
-def _links(table: MovieTable, directory: Path) -> dict[str, str]:
-    """What the first part of every relative name must lead to, as a link from ``directory``."""
-    found: dict[str, str] = {}
-    for name, path in zip(table.names, table.paths, strict=True):
-        parts = PurePosixPath(name).parts
-        if parts[0] in ("/", "..", ".", FOLDER):
-            raise InputError(f"{table.source}: rlnMicrographMovieName {name} cannot be linked beside RELION's results.")
-        target = path.absolute()
-        for _ in parts[1:]:
-            target = target.parent
-        found[parts[0]] = os.path.relpath(target, directory.absolute())
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path, PurePosixPath
 
@@ -47,7 +46,12 @@ def plan(request: StageRequest) -> StageCommand:
         *chosen,
         *(("--skip_side", str(round(p.edge_angstrom / pixel))) if p.edge_angstrom else ()),
     ]
-    links = [shlex.join(["ln", "-sfn", target, name]) for name, target in _links(table, request.output_dir).items()]
+    links = [
+        shlex.join(["ln", "-sfn", target, name])
+        for name, target in inputs.folder_links(
+            table, request.output_dir, "rlnMicrographName", (FOLDER,), "must lie in a folder beside the job's own"
+        ).items()
+    ]
     script = "; ".join([f"mkdir -p {FOLDER}", *links, f"exec {shlex.join(argv)}"])
     return StageCommand(argv=["sh", "-ec", script], environment=environment(1), cwd=request.output_dir)
 
@@ -108,17 +112,3 @@ def _template_options(request: StageRequest, p: PickingParameters, table: Microg
         *flags(invert=p.dark_particles, ctf=p.ctf and known),
         *(("--sym", p.symmetry, "--healpix_order", str(p.directions_healpix_order)) if volume else ()),
     ]
-
-
-def _links(table: MicrographTable, directory: Path) -> dict[str, str]:
-    """What the first part of every relative name must lead to, as a link from ``directory``."""
-    found: dict[str, str] = {}
-    for name, path in zip(table.names, table.paths, strict=True):
-        parts = PurePosixPath(name).parts
-        if parts[0] in ("/", "..", ".", FOLDER):
-            raise InputError(f"{table.source}: rlnMicrographName {name} must lie in a folder beside the job's own.")
-        target = path.absolute()
-        for _ in parts[1:]:
-            target = target.parent
-        found[parts[0]] = os.path.relpath(target, directory.absolute())
-    return found
