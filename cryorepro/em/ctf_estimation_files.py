@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.optics import check_range
+from cryorepro.em.formats.optics import imaging_conditions
 from cryorepro.em.formats.relion_job import IncompleteJob, JobReport, readable
 from cryorepro.em.formats.star import StarBlock, Value, make_block, read_star, write_star
 from cryorepro.em.reextraction import read_micrographs
@@ -81,20 +81,8 @@ def read_micrograph_table(star: Path) -> MicrographTable:
 
 
 def _groups(optics: StarBlock) -> dict[int, MicrographGroup]:
-    found = {}
-    for row, number in enumerate(optics.integers("rlnOpticsGroup").tolist()):
-
-        def checked(label: str, limits: str, row: int = row, number: int = number) -> float:
-            value = float(optics.numbers(label)[row])
-            return check_range(value, limits, f"{optics.source}: {label}", f"optics group {number}")
-
-        found[number] = MicrographGroup(
-            checked("rlnVoltage", "rlnVoltage"),
-            checked("rlnSphericalAberration", "rlnSphericalAberration"),
-            checked("rlnAmplitudeContrast", "rlnAmplitudeContrast"),
-            checked("rlnMicrographPixelSize", "rlnImagePixelSize"),
-        )
-    return found
+    known = imaging_conditions(optics, "rlnMicrographPixelSize")
+    return {number: MicrographGroup(*values) for number, values in known.items()}
 
 
 def write_fitted(directory: Path, table: MicrographTable, fitted: Mapping[int, Mapping[str, Value]]) -> None:

@@ -147,3 +147,25 @@ def optics_block(groups: Sequence[OpticsGroup], source: str) -> StarBlock:
     for label in extras:
         columns[label] = [g.extra[label] for g in groups]
     return make_block("optics", columns)
+
+
+def imaging_conditions(optics: StarBlock, pixel_label: str) -> dict[int, tuple[float, float, float, float]]:
+    """kV, Cs in mm, amplitude contrast and pixel size in Angstrom of every group of a table of micrographs or movies.
+
+    Raises:
+        InputError: a column is missing, or a value is out of range.
+    """
+    limits = {
+        "rlnVoltage": "rlnVoltage",
+        "rlnSphericalAberration": "rlnSphericalAberration",
+        "rlnAmplitudeContrast": "rlnAmplitudeContrast",
+        pixel_label: "rlnImagePixelSize",
+    }
+    found = {}
+    for row, number in enumerate(optics.integers("rlnOpticsGroup").tolist()):
+        voltage, aberration, contrast, pixel = (
+            check_range(float(optics.numbers(label)[row]), limit, f"{optics.source}: {label}", f"optics group {number}")
+            for label, limit in limits.items()
+        )
+        found[number] = (voltage, aberration, contrast, pixel)
+    return found

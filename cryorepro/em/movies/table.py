@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.optics import check_range
+from cryorepro.em.formats.optics import imaging_conditions
 from cryorepro.em.formats.star import StarBlock, Value, make_block, read_star, write_star
 
 _PARENTS_SEARCHED = 4
@@ -80,20 +80,8 @@ def _check_names(star: Path, names: Sequence[str]) -> None:
 
 
 def _groups(optics: StarBlock) -> dict[int, MovieGroup]:
-    found = {}
-    for row, number in enumerate(optics.integers("rlnOpticsGroup").tolist()):
-
-        def checked(label: str, limits: str, row: int = row, number: int = number) -> float:
-            value = float(optics.numbers(label)[row])
-            return check_range(value, limits, f"{optics.source}: {label}", f"optics group {number}")
-
-        found[number] = MovieGroup(
-            checked("rlnVoltage", "rlnVoltage"),
-            checked("rlnSphericalAberration", "rlnSphericalAberration"),
-            checked("rlnAmplitudeContrast", "rlnAmplitudeContrast"),
-            checked("rlnMicrographOriginalPixelSize", "rlnImagePixelSize"),
-        )
-    return found
+    known = imaging_conditions(optics, "rlnMicrographOriginalPixelSize")
+    return {number: MovieGroup(*values) for number, values in known.items()}
 
 
 def _find(star: Path, name: str) -> Path:
