@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,8 +21,6 @@ _IMAGES_PER_BLOCK = 16
 _SCORES_PER_BLOCK = 8_000_000
 # Rows whose best score is this far (in nats) below the best hold nothing that counts.
 _NEGLIGIBLE_NATS = 18.0
-_LARGE = 1e-4
-_SORTED_RANGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -126,26 +125,10 @@ def _significant(cross: Tensor, best: Tensor, base: Tensor, fraction: float) -> 
     return Significant(row[rows], mate[rows] == 1, shifts, chosen[rows][:, shifts])
 
 
-def significant_weight(weights: Tensor, fraction: float) -> Tensor:
+def significant_weight(weights: Tensor, fraction: float) -> float:
     """The smallest of the largest ``weights`` that together hold ``fraction`` of the sum."""
-    flat = weights.flatten()
-    total = float(flat.sum(dtype=torch.float64))
-    left_out = (1.0 - fraction) * total
-    large = flat[flat > _LARGE * flat.max()]
-    rest = total - float(large.sum(dtype=torch.float64))
-    if rest <= left_out and 4 * large.numel() < flat.numel():  # a sharp posterior: few weights decide
-        return _boundary(large, left_out - rest)
-    # a broad one: only the small ones decide, those that together exceed what may be left out
-    limit = left_out / flat.numel()
-    while True:
-        limit *= _SORTED_RANGE
-        small = flat[flat <= limit]
-        if small.numel() == flat.numel() or float(small.sum(dtype=torch.float64)) > left_out:
-            return _boundary(small, left_out)
-
-
-def _boundary(weights: Tensor, left_out: float) -> Tensor:
-    """The smallest weight that is kept when the smaller ones, together at most ``left_out``, are not."""
-    ordered = weights.sort().values
-    first = int((ordered.double().cumsum(dim=0) <= left_out).sum())
-    return ordered[min(first, ordered.shape[0] - 1)]
+    # numpy's sort of float32 is some forty times faster than torch's
+    ordered = np.sort(weights.numpy(), axis=None)
+    running = ordered.cumsum(dtype=np.float64)
+    first = int(np.searchsorted(running, (1.0 - fraction) * running[-1], side="right"))
+    return float(ordered[min(first, ordered.size - 1)])

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cryorepro.em.class2d_coarse import CoarseTable, Significant, coarse_pass, make_coarse_table, scored
 from cryorepro.em.class2d_fine import (
-    Contribution,
     FineShifts,
     FineTable,
     Posterior,
@@ -103,10 +102,7 @@ class _Chunk:
         for rows in self._groups(significant):
             needed = torch.unique(torch.cat([significant[i].rows for i in rows]))
             table = FineTable(model, needed)
-            for i in rows:
-                post = posterior(model, table, self._fine, prepared, i, float(scale[i]), significant[i])
-                part = contribute(table, self._fine, prepared, i, float(scale[i]), post)
-                self._add(i, prepared, float(scale[i]), post, part)
+            self._group(table, prepared, scale, significant, torch.tensor(rows))
             table.spread(model, self._grids)
         return self._arrays(), poses_to_arrays(self._new_poses(prepared, significant))
 
@@ -125,26 +121,54 @@ class _Chunk:
             needed = union
         return groups
 
-    def _add(self, i: int, prepared: Prepared, scale: float, post: Posterior, part: Contribution) -> None:
-        model, sums, images = self._model, self._sums, self._images
+    def _group(
+        self, table: FineTable, prepared: Prepared, scale: Tensor, significant: list[Significant], index: Tensor
+    ) -> None:
+        """Posteriors of the images at ``index [b]``, and what they add to the sums and the table."""
+        powers = table.powers(prepared, index, scale[index])
+        products, totals = [], []
+        for i, of_rows in zip(index.tolist(), powers, strict=True):
+            image = (prepared, i, float(scale[i]))
+            post = posterior(self._model, table, self._fine, image, significant[i], of_rows)
+            product, total = contribute(table, self._fine, image, post)
+            self._add(i, prepared, post)
+            products.append(product)
+            totals.append(total)
+        per_row = torch.stack(totals)
+        table.add_weights(prepared, index, scale[index], per_row)
+        power = (per_row @ table.power) * prepared.ctf[index].square()
+        self._add_residuals(prepared, scale, index, torch.stack(products), power)
+
+    def _add(self, i: int, prepared: Prepared, post: Posterior) -> None:
+        model, sums = self._model, self._sums
         number = post.rows // (model.sampling.rows_per_class * model.sampling.children)
         weights = post.weights.double()
         offsets = prepared.whole_origin[i] + self._fine.shifts[post.shifts]
         sums["class"].index_add_(0, number, weights.sum(dim=0)[:, None])
         sums["class_offset"].index_add_(0, number, weights.T @ offsets)
         sums["offset"] += (weights * squared_distances(offsets, model.class_offset_px)[:, number]).sum()
-        product, power = (
-            torch.zeros(sums["noise"].shape[1], dtype=torch.float64).index_add_(0, model.plane.shell, v.double())
-            for v in (part.signal_product, part.reference_power)
-        )
-        residual = prepared.shell_power[i].double() - 2.0 * scale * product + scale**2 * power
-        noise, group = int(images.noise_group[self._index[i]]), int(images.scale_group[self._index[i]])
-        sums["noise"][noise] += residual
-        sums["noise_count"][noise] += 1.0
-        sums["product"][group] += product
-        sums["power"][group] += power
-        self._residual[i] = residual[1:].sum()
         self._found.append(post)
+
+    def _add_residuals(
+        self, prepared: Prepared, scale: Tensor, index: Tensor, products: Tensor, powers: Tensor
+    ) -> None:
+        """What the model leaves of the images at ``index [b]``, by shell.
+
+        ``products [b, n]`` are those of image and model, ``powers [b, n]`` the model's.
+        """
+        sums, images = self._sums, self._images
+        empty = torch.zeros(index.shape[0], sums["noise"].shape[1], dtype=torch.float64)
+        product, power = (
+            empty.clone().index_add_(1, self._model.plane.shell, part.double()) for part in (products, powers)
+        )
+        factor = scale[index].double()[:, None]
+        residual = prepared.shell_power[index].double() - 2.0 * factor * product + factor**2 * power
+        noise, group = images.noise_group[self._index[index]], images.scale_group[self._index[index]]
+        sums["noise"].index_add_(0, noise, residual)
+        sums["noise_count"].index_add_(0, noise, torch.ones(index.shape[0], dtype=torch.float64))
+        sums["product"].index_add_(0, group, product)
+        sums["power"].index_add_(0, group, power)
+        self._residual[index] = residual[:, 1:].sum(dim=1)
 
     def _new_poses(self, prepared: Prepared, significant: list[Significant]) -> Poses:
         model, found = self._model, self._found

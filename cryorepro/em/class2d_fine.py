@@ -32,7 +32,7 @@ class FineTable:
 
     Attributes:
         rows: ``[q]`` int64 the fine rows held, ascending; row = class * fine angles + angle.
-        real, imaginary: ``[q, n]`` the turned averages.
+        real, imaginary, power: ``[q, n]`` the turned averages, and their squared moduli.
         numerator: ``[q, 2n]`` sums of weighted images times CTF over sigma2, real and imaginary alternating.
         weight: ``[q, n]`` sums of weighted CTF^2 over sigma2.
     """
@@ -49,7 +49,18 @@ class FineTable:
         for angle, places, classes in self._by_angle():
             re, im = model.fine_turns[angle].read(*(part[:, classes] for part in model.columns))
             self.real[places], self.imaginary[places] = torch.from_numpy(re.T), torch.from_numpy(im.T)
+        self.power = self.real.square().addcmul_(self.imaginary, self.imaginary)
         self.numerator, self.weight = torch.zeros(count, 2 * pixels), torch.zeros(count, pixels)
+
+    def powers(self, images: Prepared, index: Tensor, scale: Tensor) -> Tensor:
+        """``[b, q]`` power of every row, as the images at ``index [b]`` would see it, over sigma2; ``scale [b]``."""
+        weight = images.ctf[index] * scale[:, None]
+        return (weight.square_() * scored(images.inverse_sigma2[index])) @ self.power.T
+
+    def add_weights(self, images: Prepared, index: Tensor, scale: Tensor, totals: Tensor) -> None:
+        """Add CTF^2 over sigma2 of the images at ``index [b]`` to every row, ``totals [b, q]`` times."""
+        modelled = images.ctf[index] * scale[:, None]
+        self.weight.addmm_(totals.T, modelled.square_() * images.inverse_sigma2[index])
 
     def places(self, fine_rows: Tensor) -> Tensor:
         """Positions ``[m]`` in this table of fine rows ``[m]``."""
@@ -102,14 +113,22 @@ class Posterior:
 
 
 def posterior(
-    model: PlaneModel, table: FineTable, fine: FineShifts, images: Prepared, row: int, scale: float, coarse: Significant
+    model: PlaneModel,
+    table: FineTable,
+    fine: FineShifts,
+    image: tuple[Prepared, int, float],
+    coarse: Significant,
+    powers: Tensor,
 ) -> Posterior:
-    """Score the children of one image's significant coarse samples at the full size of this iteration."""
+    """Score the children of one image's significant coarse samples at the full size of this iteration.
+
+    ``image`` is a batch, the image's number in it and its scale; ``powers [q]`` its line of `FineTable.powers`.
+    """
     children = model.sampling.children
     rows = (coarse.rows[:, None] * children + torch.arange(children)).flatten()
     shifts = (coarse.shifts[:, None] * children**2 + torch.arange(children**2)).flatten()
     sign = torch.where(coarse.turned, -1.0, 1.0).repeat_interleave(children)
-    scores = _scores(model, table, fine, (images, row, scale), (rows, sign, shifts))
+    scores = _scores(model, table, fine, image, (rows, sign, shifts), powers)
     pairs = coarse.pairs.T.repeat_interleave(children**2, dim=0).repeat_interleave(children, dim=1)
     scores.masked_fill_(~pairs, -torch.inf)
     best_shift, best_row = divmod(int(scores.argmax()), scores.shape[1])
@@ -130,20 +149,20 @@ def _scores(
     fine: FineShifts,
     image: tuple[Prepared, int, float],
     samples: tuple[Tensor, Tensor, Tensor],
+    powers: Tensor,
 ) -> Tensor:
     """Log weights ``[s, q]`` of every combination of shift and row."""
     (images, row, scale), (rows, sign, shifts) = image, samples
     weight, inverse = images.ctf[row] * scale, scored(images.inverse_sigma2[row])
     left = (images.masked[row] * (weight * inverse)) * fine.ramps[shifts]
     place = table.places(rows)
-    real, imaginary = table.real[place], table.imaginary[place]
-    cross = left.real.contiguous() @ real.T + (left.imag.contiguous() @ imaginary.T) * sign
-    power = (real.square_().add_(imaginary.square_())) @ (weight**2 * inverse)
+    cross = left.imag.contiguous() @ table.imaginary[place].T
+    cross = torch.addmm(cross.mul_(sign), left.real.contiguous(), table.real[place].T)
     number = table.class_of(rows)
     offsets = images.whole_origin[row] + fine.shifts[shifts]
     away = squared_distances(offsets, model.class_offset_px) / (2.0 * model.offset_sigma_px**2)
     of_class = (model.log_prior - away).float()
-    return cross.sub_(0.5 * power).add_(of_class[:, number])
+    return cross.sub_(0.5 * powers[place]).add_(of_class[:, number])
 
 
 def squared_distances(offsets: Tensor, centres: Tensor) -> Tensor:
@@ -151,29 +170,25 @@ def squared_distances(offsets: Tensor, centres: Tensor) -> Tensor:
     return ((offsets[:, None] - centres) ** 2).sum(dim=-1)
 
 
-@dataclass(frozen=True)
-class Contribution:
-    """One image's correlation with the model, and the model's power, per pixel ``[n]``, without the scale."""
-
-    signal_product: Tensor
-    reference_power: Tensor
-
-
 def contribute(
-    table: FineTable, fine: FineShifts, images: Prepared, row: int, scale: float, post: Posterior
-) -> Contribution:
-    """Average the shifted images over the posterior of every row, and add them to the table's sums."""
+    table: FineTable, fine: FineShifts, image: tuple[Prepared, int, float], post: Posterior
+) -> tuple[Tensor, Tensor]:
+    """Average the shifted images over the posterior of every row, and add them to the table's sums.
+
+    Returns:
+        The image's correlation with the model per pixel ``[n]``, without the scale, and the weight ``[q]`` of every
+        row of the table.
+    """
+    images, row, scale = image
     ramps, per_row = fine.ramps[post.shifts], post.weights.T.contiguous()
-    place, total = table.places(post.rows), post.weights.sum(dim=0)
+    place = table.places(post.rows)
     ctf, inverse = images.ctf[row], images.inverse_sigma2[row]
-    modelled = ctf * scale
     # the mean over shifts of the ramps is the same for every image of this particle
     mean_ramp = torch.view_as_complex((per_row @ torch.view_as_real(ramps).flatten(1)).reshape(place.shape[0], -1, 2))
-    plain = torch.view_as_real(mean_ramp * (images.plain[row] * (modelled * inverse)))
+    turned = torch.complex(table.real[place], table.imaginary[place] * -post.sign[:, None])
+    product = (images.masked[row] * turned.mul_(mean_ramp).sum(dim=0)).real
+    plain = torch.view_as_real(mean_ramp.mul_(images.plain[row] * (ctf * scale * inverse)))
     plain[..., 1] *= post.sign[:, None]
     table.numerator.index_add_(0, place, plain.flatten(1))
-    table.weight.index_add_(0, place, total[:, None] * (modelled**2 * inverse))
-    real, imaginary = table.real[place], table.imaginary[place]
-    turned = torch.complex(real, imaginary * post.sign[:, None])
-    product = (images.masked[row] * (turned.conj() * mean_ramp).sum(dim=0)).real
-    return Contribution(product * ctf, (total @ (real.square_().add_(imaginary.square_()))) * ctf**2)
+    totals = torch.zeros(table.rows.shape[0]).index_add_(0, place, post.weights.sum(dim=0))
+    return product * ctf, totals
