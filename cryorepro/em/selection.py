@@ -7,16 +7,21 @@ per class, in class order) is read as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.particles import Particles
 from cryorepro.em.formats.star import StarBlock, Value, make_block, read_star, write_star
 from cryorepro.em.view_scores import Similarity
+
+_NEEDS_MODEL = "a limit on resolution needs the classes' model.star (inputs.model)"
+_NEEDS_VIEWS = "a limit on similarity needs class averages and views (inputs.views)"
+_NEEDS_AVERAGES = "a limit on central density needs class averages (inputs.classes)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class ClassRow:
     """One class: its number from 1, its particles, their share, and what is known of it otherwise.
 
     ``resolution_angstrom`` is None where no model says, ``similarity`` to the nearest of the named views, and that
-    view's number, where there are no views.
+    view's number, where there are no views, ``central_density`` where no average was looked at.
     """
 
     number: int
@@ -33,6 +38,7 @@ class ClassRow:
     resolution_angstrom: float | None = None
     similarity: float | None = None
     view: int | None = None
+    central_density: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ class Rule:
     smallest_fraction: float | None = None
     largest_classes: int | None = None
     smallest_similarity: float | None = None
+    smallest_central_density: float | None = None
 
 
 def class_rows(particles: Particles, model: Path | None = None) -> list[ClassRow]:
@@ -82,29 +89,56 @@ def with_similarity(rows: Sequence[ClassRow], found: Similarity, source: str) ->
     ]
 
 
+def with_central_density(rows: Sequence[ClassRow], found: NDArray[np.float64], source: str) -> list[ClassRow]:
+    """The classes with what their averages show in the middle, ``found [k]``.
+
+    Raises:
+        InputError: there are more classes than averages.
+    """
+    if len(rows) > len(found):
+        raise InputError(f"{source}: {len(found)} class averages, but {len(rows)} classes.")
+    return [replace(row, central_density=float(found[row.number - 1])) for row in rows]
+
+
 def by_rule(rows: Sequence[ClassRow], rule: Rule, source: str) -> tuple[int, ...]:
     """Numbers of the classes that keep every limit.
 
     Raises:
-        InputError: resolution or similarity is asked for and not known, or no class is left.
+        InputError: resolution, similarity or central density is asked for and not known, or no class is left.
     """
     passed = [row for row in rows if row.particles > 0]
     if rule.worst_resolution_angstrom is not None:
-        limit, known = rule.worst_resolution_angstrom, [row.resolution_angstrom for row in passed]
-        if any(value is None for value in known):
-            raise InputError(f"{source}: a limit on resolution needs the classes' model.star (inputs.model).")
-        passed = [row for row, value in zip(passed, known, strict=True) if value is not None and value <= limit]
+        limit = rule.worst_resolution_angstrom
+        known = _known(passed, lambda row: row.resolution_angstrom, source, _NEEDS_MODEL)
+        passed = [row for row, value in known if value <= limit]
     if rule.smallest_fraction is not None:
         passed = [row for row in passed if row.fraction >= rule.smallest_fraction]
     if rule.smallest_similarity is not None:
-        least, found = rule.smallest_similarity, [row.similarity for row in passed]
-        if any(value is None for value in found):
-            raise InputError(f"{source}: a limit on similarity needs class averages and views (inputs.views).")
-        passed = [row for row, value in zip(passed, found, strict=True) if value is not None and value >= least]
+        least = rule.smallest_similarity
+        known = _known(passed, lambda row: row.similarity, source, _NEEDS_VIEWS)
+        passed = [row for row, value in known if value >= least]
+    if rule.smallest_central_density is not None:
+        least = rule.smallest_central_density
+        known = _known(passed, lambda row: row.central_density, source, _NEEDS_AVERAGES)
+        passed = [row for row, value in known if value >= least]
     passed = sorted(passed, key=lambda row: (-row.particles, row.number))[: rule.largest_classes]
     if not passed:
         raise InputError(f"{source}: no class keeps the rule's limits.")
     return tuple(sorted(row.number for row in passed))
+
+
+def _known(
+    rows: Sequence[ClassRow], part: Callable[[ClassRow], float | None], source: str, needs: str
+) -> list[tuple[ClassRow, float]]:
+    """Every class with one figure of it.
+
+    Raises:
+        InputError: a class lacks it.
+    """
+    found = [(row, value) for row in rows if (value := part(row)) is not None]
+    if len(found) < len(rows):
+        raise InputError(f"{source}: {needs}.")
+    return found
 
 
 def select_particles(particles: Particles, classes: Sequence[int]) -> Particles:
@@ -134,6 +168,8 @@ def write_selection(path: Path, rows: Sequence[ClassRow], classes: Sequence[int]
     if all(row.similarity is not None for row in rows):
         columns["cryoreproViewSimilarity"] = [float(row.similarity or 0.0) for row in rows]
         columns["cryoreproNearestView"] = [int(row.view or 0) for row in rows]
+    if all(row.central_density is not None for row in rows):
+        columns["cryoreproCentralDensity"] = [float(row.central_density or 0.0) for row in rows]
     general: dict[str, Sequence[Value]] = {"cryoreproSelectedBy": [how.replace(" ", "_")]}
     write_star(path, [make_block("selection_general", general, is_loop=False), make_block("selection", columns)])
 

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from cryorepro.em import healpix
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.maps import read_map
-from cryorepro.em.formats.mrc import read_mrc_header
+from cryorepro.em.formats.square_images import read_square_images
 from cryorepro.em.fourier import half_plane, image_coefficients
 from cryorepro.em.masks import soft_circle
 from cryorepro.em.projection import Projector
@@ -28,7 +27,6 @@ _VIEW_ORDER = 2  # 192 directions, 15 degrees apart
 _TURN_STEP_DEG = 6.0
 _LEAST_SHELLS = 6
 _MASK_SHARE = 0.42  # of the box: radius of the circle compared
-_MOST_IMAGES, _LARGEST_BOX = 20_000, 2048
 _TURNS_AT_ONCE = 512
 
 
@@ -44,8 +42,8 @@ def similarity_to_views(averages: Path, views: Path, resolution_angstrom: float)
     Raises:
         InputError: a file is missing or malformed, or box or pixel size differ.
     """
-    ours, pixel = _read(averages)
-    named, other = _read(views)
+    ours, pixel = read_square_images(averages)
+    named, other = read_square_images(views)
     box = ours.shape[-1]
     if named.shape[1:] != ours.shape[1:]:
         raise InputError(f"{views}: images of {named.shape[-1]} pixels, the class averages have {box}.")
@@ -72,13 +70,6 @@ def best_matches(averages: NDArray[np.float32], views: NDArray[np.float32], shel
             if peaks.max() > best[number]:
                 best[number], place[number] = peaks.max(), (start + int(peaks.argmax())) // turns
     return Similarity(best.double().numpy(), place.numpy() + 1)
-
-
-def _read(path: Path) -> tuple[NDArray[np.float32], float]:
-    shape = read_mrc_header(path).shape
-    if len(shape) != 3 or shape[1] != shape[2] or shape[0] > _MOST_IMAGES or shape[1] > _LARGEST_BOX:
-        raise InputError(f"{path}: {shape}, not at most {_MOST_IMAGES} square images.")
-    return read_map(path)
 
 
 def _projections(volume: NDArray[np.float32]) -> NDArray[np.float32]:

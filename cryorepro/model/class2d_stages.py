@@ -66,6 +66,12 @@ class ClassSelectionParameters(Record):
     smallest_similarity: float | None = Field(
         None, ge=-1, le=1, description="correlation with the nearest of inputs.views, a stack or a map to project"
     )
+    smallest_central_density: float | None = Field(
+        None,
+        ge=-10,
+        le=10,
+        description="middle of the average (half its width) over what lies around it, in its standard deviations",
+    )
     views_resolution_angstrom: Angstrom = Field(30.0, description="finest detail that views are compared in")
 
     @property
@@ -76,6 +82,7 @@ class ClassSelectionParameters(Record):
             self.smallest_fraction,
             self.largest_classes,
             self.smallest_similarity,
+            self.smallest_central_density,
         )
         return self.keep == "largest" or any(limit is not None for limit in limits)
 

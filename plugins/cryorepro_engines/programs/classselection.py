@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cryorepro.em.central_density import central_densities
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.particles import Particles, read_particles, write_particles
 from cryorepro.em.formats.selection_products import SELECTED, SELECTION
+from cryorepro.em.formats.square_images import read_square_images
 from cryorepro.em.selection import (
     ClassRow,
     Rule,
@@ -14,6 +16,7 @@ from cryorepro.em.selection import (
     class_rows,
     read_selection,
     select_particles,
+    with_central_density,
     with_similarity,
     write_selection,
 )
@@ -34,7 +37,7 @@ def work(request: StageRequest) -> None:
     """
     parameters = parameters_of(request, ClassSelectionParameters)
     particles = read_particles(request.inputs["particles"], require_ctf=False)
-    rows = _with_views(request, parameters, class_rows(particles, _model(request)))
+    rows = _with_averages(request, parameters, class_rows(particles, _model(request)))
     classes, how = _chosen(request, parameters, particles, rows)
     kept = select_particles(particles, classes)
     write_particles(request.output_dir / SELECTED, kept)
@@ -42,17 +45,21 @@ def work(request: StageRequest) -> None:
     print(f"{len(kept)} of {len(particles)} particles in {len(classes)} of {len(rows)} classes, {how}", flush=True)
 
 
-def _with_views(request: StageRequest, parameters: ClassSelectionParameters, rows: list[ClassRow]) -> list[ClassRow]:
-    """The classes with their similarity to the views, where there are any."""
+def _with_averages(request: StageRequest, parameters: ClassSelectionParameters, rows: list[ClassRow]) -> list[ClassRow]:
+    """The classes with what their averages show: likeness to the views, where there are any, and the middle."""
     views, averages = request.inputs.get("views"), request.inputs.get("classes")
-    if views is None:
-        return rows
     if averages is None or averages.suffix == ".star":
-        raise InputError(f"stage {request.stage}: inputs.views needs the class averages as inputs.classes.")
-    from cryorepro.em.view_similarity import similarity_to_views
+        if views is not None:
+            raise InputError(f"stage {request.stage}: inputs.views needs the class averages as inputs.classes.")
+        return rows
+    if views is not None:
+        from cryorepro.em.view_similarity import similarity_to_views
 
-    found = similarity_to_views(averages, views, parameters.views_resolution_angstrom)
-    return with_similarity(rows, found, str(averages))
+        found = similarity_to_views(averages, views, parameters.views_resolution_angstrom)
+        rows = with_similarity(rows, found, str(averages))
+    if parameters.smallest_central_density is None:
+        return rows
+    return with_central_density(rows, central_densities(read_square_images(averages)[0]), str(averages))
 
 
 def _model(request: StageRequest) -> Path | None:
@@ -73,7 +80,11 @@ def _chosen(
     if parameters.has_rule:
         most = 1 if parameters.keep == "largest" else parameters.largest_classes
         rule = Rule(
-            parameters.worst_resolution_angstrom, parameters.smallest_fraction, most, parameters.smallest_similarity
+            parameters.worst_resolution_angstrom,
+            parameters.smallest_fraction,
+            most,
+            parameters.smallest_similarity,
+            parameters.smallest_central_density,
         )
         return by_rule(rows, rule, particles.source), "by rule"
     raise InputError(

@@ -116,6 +116,31 @@ def test_classes_like_the_named_views_are_kept_and_the_decision_is_replayed(star
         _run(_request("classselection", tmp_path / "three", {"particles": star}, **how))
 
 
+def test_classes_with_nothing_in_their_middle_are_left_out(star: Path, tmp_path: Path) -> None:
+    """Class 2 is the place beside a particle: as well resolved, and dark where a particle would be."""
+    y, x = np.indices((BOX, BOX)) - BOX // 2
+    particle = np.exp(-(x**2 + y**2) / 18.0)
+    beside = np.exp(-((x - BOX // 2) ** 2 + y**2) / 18.0) - 0.2 * particle
+    write_stack(tmp_path / "classes.mrcs", np.stack([particle, beside]), PIXEL)
+    inputs = {"particles": star, "classes": tmp_path / "classes.mrcs"}
+    result = _run(_request("classselection", tmp_path / "one", inputs, smallest_central_density=0.0))
+    assert result.rows == {"particles": 3} and result.numbers["selected_classes"] == 1.0
+    found = read_star(tmp_path / "one" / "selection.star")["selection"].numbers("cryoreproCentralDensity")
+    assert found[0] > 0.5 and found[1] < -0.2
+    with pytest.raises(InputError, match="a limit on central density needs class averages"):
+        _run(_request("classselection", tmp_path / "two", {"particles": star}, smallest_central_density=0.0))
+    write_stack(tmp_path / "fewer.mrcs", particle[None], PIXEL)
+    with pytest.raises(InputError, match="1 class averages, but 2 classes"):
+        _run(
+            _request(
+                "classselection",
+                tmp_path / "three",
+                {"particles": star, "classes": tmp_path / "fewer.mrcs"},
+                smallest_central_density=0.0,
+            )
+        )
+
+
 def test_a_choice_by_hand_that_nobody_made_is_asked_for(star: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made by hand; give parameters.classes"):
         _run(_request("classselection", tmp_path / "out", {"particles": star}, keep="by-hand"))
