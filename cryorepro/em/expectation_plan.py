@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.footprint import StepShape
 from cryorepro.em.devices.memory import free_bytes
@@ -14,6 +16,8 @@ from cryorepro.em.sampling import psi_count
 
 # References may take this share of what a GPU has free.
 _CROWDED = 0.1
+# A window of three sigma each way, RELION's, holds a few hundred orientations of any grid.
+_LOCAL_ROWS = 1024
 
 
 def step_shape(model: EstepModel, images: ImageSet) -> StepShape:
@@ -41,8 +45,15 @@ def placed(projector: Projector, classes: int) -> Projector:
     return projector.on(CPU)
 
 
-def planned(model: EstepModel, images: ImageSet, workers: int, processes: int = 1, exact: bool = False) -> Plan:
-    """A plan from what is free now; ``processes`` of this node share its memory, each with so many ``workers``."""
-    device = model.device
+def planned(
+    model: EstepModel, images: ImageSet, workers: int, processes: int = 1, exact: bool = False, local: bool = False
+) -> Plan:
+    """A plan from what is free now; ``processes`` of this node share its memory, each with so many ``workers``.
+
+    A ``local`` search holds the orientations around one particle's own, not the grid's.
+    """
+    device, shape = model.device, step_shape(model, images)
+    if local:
+        shape = replace(shape, coarse_rows=min(shape.coarse_rows, _LOCAL_ROWS))
     free = free_bytes(device) // (processes if device.type == "cpu" else 1)
-    return plan_step(step_shape(model, images), device, free, workers, exact)
+    return plan_step(shape, device, free, workers, exact)

@@ -156,7 +156,8 @@ def estep_model(
         adaptive_fraction=options.adaptive_fraction,
         score_shell=shell,
     )
-    return replace(model, plan=planned(model, images, workers, options.ranks.local_size, options.exact))
+    local = schedule.is_local and not first
+    return replace(model, plan=planned(model, images, workers, options.ranks.local_size, options.exact, local))
 
 
 def updated(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from cryorepro.em import expectation_plan
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.footprint import StepShape, peak_bytes
 from cryorepro.em.devices.memory import free_bytes
@@ -99,6 +100,20 @@ def test_a_step_that_cannot_fit_is_announced(caplog: pytest.LogCaptureFixture) -
         plan_step(_shape(360, 180, 6), GPU, 4 * GIB)
     (told,) = [record.getMessage() for record in caplog.records]
     assert re.fullmatch(r"this step may need \d+\.\d GiB, and 4\.0 GiB are free", told)
+
+
+def test_a_local_search_needs_no_memory_for_the_grid_it_does_not_visit(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Order 5 has 2.4 million orientations; around a particle there are some hundred of them."""
+    images, model = case(count=8, box=64, radius=28, classes=1, order=5, plan=Plan())
+    model = replace(model, coarse_shell=28)
+    monkeypatch.setattr(expectation_plan, "free_bytes", lambda device: 4 * GIB)
+    with caplog.at_level(logging.WARNING):
+        assert expectation_plan.planned(model, images, 2, local=True) == Plan()
+        assert caplog.records == []
+        expectation_plan.planned(model, images, 2)
+    assert "this step may need" in caplog.text
 
 
 def test_halving_ends() -> None:
