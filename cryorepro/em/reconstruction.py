@@ -20,6 +20,7 @@ from cryorepro.em.fourier import (
     nearest_shell,
     trilinear_attenuation,
 )
+from cryorepro.em.grid_neighbours import neighbour_attenuation, shared_with_neighbours
 from cryorepro.em.projection import (
     Corners,
     corner_offsets,
@@ -195,8 +196,8 @@ def reconstruct(
     damped a thousandfold, as RELION does, rather than set to zero.
     """
     inside, shell = _inside(data.shape[-1] - 1, max_radius, padding, data.device)
-    real, imaginary, weight = data.reshape(3, -1)[:, inside].double()
-    mean_weight = _mean_of_shells(weight, shell, box_px)
+    mean_weight = _mean_of_shells(data[2].reshape(-1)[inside], shell, box_px)
+    real, imaginary, weight = shared_with_neighbours(data).reshape(3, -1)[:, inside].double()
     prior = 1.0 / (padding**3 * tau2_fudge * tau2.double().clamp(min=_NO_SIGNAL)).to(data.device)
     has_signal = (tau2.to(data.device) > _NO_SIGNAL)[shell]
     total_prior = torch.where(has_signal, prior[shell], weight / _WEIGHT_FLOOR)
@@ -207,6 +208,7 @@ def reconstruct(
     grid[inside] = torch.complex(real / divisor, imaginary / divisor).to(torch.complex64)
     volume = grid_to_volume(grid.reshape(data.shape[1:]), box_px, padding) / box_px
     volume = volume / trilinear_attenuation(box_px, padding, volume.dtype, volume.device)
+    volume = volume / neighbour_attenuation(box_px, padding, volume.dtype, volume.device)
     sigma2 = 1.0 / (padding**3 * mean_weight)
     data_vs_prior = torch.where(mean_weight > 0, tau2_fudge * tau2.to(sigma2) / sigma2, 0.0)
     coverage = _mean_of_shells((weight > prior[shell]) & has_signal, shell, box_px)

@@ -194,9 +194,10 @@ def finish(images: ImageSet, state: Refinement, options: RefineOptions, seed: in
     both = grids[0] + grids[1]
     tau2 = prior_from_fsc(fsc, both, box, box // 2, whole=True, padding=options.padding)
     joined = reconstruct(both, box, box // 2, tau2, 1.0, options.padding)
+    diameter_px = options.particle_diameter_angstrom / images.pixel_size_angstrom
     whole = replace(
         halves[0],
-        reference=joined.volume.float().cpu(),
+        reference=flattened(joined.volume.cpu(), diameter_px, options),
         tau2=tau2,
         ssnr=joined.data_vs_prior.cpu(),
         coverage=joined.coverage.cpu(),
