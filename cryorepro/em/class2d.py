@@ -30,6 +30,9 @@ from cryorepro.em.streams import random_stream
 _SIZE_INCREMENT_SHELLS = 10
 _LEAST_SHELL = 5
 _COARSE_KEEPSAFE = 1.5
+# Classes made of random subsets differ by chance alone. Were shifts and class sizes free from the start, a few classes
+# would take everything before the others show anything.
+_EARLY_OFFSET_SIGMA_PX = 0.2
 # RELION's --fast_subsets in 2D: up to iteration 5 so many particles per class, then thrice, then 30 %, then all.
 _SUBSET_PER_CLASS = 100
 
@@ -104,6 +107,9 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         average_norm=state.average_norm,
         fill_seed=None if settings.zero_mask else job.seed,
     )
+    early = state.iteration < settings.early_iterations
+    offset_sigma_px = state.offset_sigma_angstrom / job.pixel_angstrom
+    fractions = torch.full_like(state.class_fractions, 1.0 / settings.number_of_classes)
     return PlaneModel(
         grids=images_to_grids(state.averages, radius, settings.padding),
         sampling=sampling,
@@ -111,8 +117,8 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         image_radius=radius,
         padding=settings.padding,
         coarse_shell=radius if settings.oversampling == 0 else _coarse_shell(job, sampling, radius),
-        log_prior=torch.log(state.class_fractions),
-        offset_sigma_px=state.offset_sigma_angstrom / job.pixel_angstrom,
+        log_prior=torch.log(fractions if early else state.class_fractions),
+        offset_sigma_px=min(offset_sigma_px, _EARLY_OFFSET_SIGMA_PX) if early else offset_sigma_px,
         class_offset_px=state.class_offset_px,
         scale=state.scale,
         adaptive_fraction=settings.adaptive_fraction,

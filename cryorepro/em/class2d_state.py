@@ -13,7 +13,8 @@ from cryorepro.em.imageset import Poses
 class Class2DSettings:
     """Parameters by the names of the stage's own record; defaults are RELION's.
 
-    Ranges are the caller's to check. ``ini_high_angstrom`` None starts at shell ``round(0.07 box)``.
+    Ranges are the caller's to check. ``ini_high_angstrom`` None starts at shell ``round(0.07 box)``. In the first
+    ``early_iterations`` classes count alike and shifts stay near the centre; 0 where references are given.
     """
 
     particle_diameter_angstrom: float
@@ -37,6 +38,7 @@ class Class2DSettings:
     adaptive_fraction: float = 0.999
     strict_highres_angstrom: float | None = None
     fast_subsets: bool = False
+    early_iterations: int = 5
     padding: int = 2
 
 

@@ -36,6 +36,12 @@ class Class2DParameters(Record):
     adaptive_fraction: float = Field(0.999, gt=0, le=1)
     strict_highres_angstrom: Angstrom | None = None
     fast_subsets: bool = False
+    early_iterations: int | None = Field(
+        None,
+        ge=0,
+        le=999,
+        description="first iterations in which classes count alike and shifts stay near the centre; ours alone",
+    )
     padding: int | None = Field(None, ge=1, le=3)
     pool: int = Field(30, ge=1, le=1000)
 

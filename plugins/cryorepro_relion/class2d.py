@@ -47,11 +47,13 @@ def fresh_options(request: StageRequest) -> list[str]:
     """All options but run-time ones of a job from the start.
 
     Raises:
-        InputError: the particle's diameter is not given.
+        InputError: the particle's diameter is not given, or a parameter is asked for that RELION does not have.
     """
     p = Class2DParameters.model_validate(request.parameters)
     if p.particle_diameter_angstrom is None:
         raise InputError(f"stage {request.stage}: parameters.particle_diameter_angstrom is not given.")
+    if p.early_iterations:
+        raise InputError(f"stage {request.stage}: RELION has no parameters.early_iterations.")
     references = request.inputs.get("references")
     return [
         *("--i", str(request.inputs["particles"].absolute())),

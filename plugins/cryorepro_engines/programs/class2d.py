@@ -55,6 +55,8 @@ def _settings(request: StageRequest, parameters: Class2DParameters) -> Class2DSe
         raise InputError(f"stage {request.stage}: parameters.particle_diameter_angstrom is not given.")
     names = {field.name for field in fields(Class2DSettings)}
     given = {name: value for name, value in parameters.model_dump().items() if name in names and value is not None}
+    if "references" in request.inputs:
+        given["early_iterations"] = 0  # classes that differ already need no time to part
     return Class2DSettings(**given)
 
 
