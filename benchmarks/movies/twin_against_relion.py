@@ -13,57 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cryorepro_datasets import archive_entries
-from cryorepro_engines.runner import RelionLikeRunner
 from cryorepro_metrics.against_truth import DefocusError
 from cryorepro_metrics.motion_truth import ResidualMotion
 from cryorepro_metrics.movie_truth import stem_of
-from cryorepro_relion.runner import RelionRunner
 
-from benchmarks.engine.metered import run_metered
+from benchmarks.movies.stages import RUNNERS, Stages
 from cryorepro.em.formats.maps import read_map, write_map
 from cryorepro.em.formats.star import read_star
 from cryorepro.em.lowpass import lowpass_map
 from cryorepro.em.pick_matching import match_positions
 from cryorepro.em.picking.tables import PickTable, read_picks
-from cryorepro.model.dataset import DataRequest, PreparedData
-from cryorepro.model.processing_stages import KNOWN_PARAMETERS
-from cryorepro.model.stage import StageRequest, StageResult
-from cryorepro.plugins.interfaces import MetricContext
+from cryorepro.model.dataset import DataRequest
 
-RUNNERS: dict[str, RelionLikeRunner | RelionRunner] = {"ours": RelionLikeRunner(), "RELION": RelionRunner()}
 DOSE = {"empiar-10288": 58.0, "empiar-10025": 53.0}
 DIAMETERS = {"empiar-10288": (100.0, 150.0, 140.0), "empiar-10025": (120.0, 170.0, 170.0)}
 _WITHIN = 1.0 / 3.0
-
-
-class Stages:
-    """Runs stages of one twin and remembers what they cost."""
-
-    def __init__(self, data: PreparedData, truth: Mapping[str, Path], home: Path) -> None:
-        self.data, self.truth, self.home = data, truth, home
-
-    def run(
-        self, program: str, kind: str, name: str, inputs: dict[str, Path], **given: Any
-    ) -> tuple[Path, StageResult, float]:
-        """One stage as a process: its folder, what it left, and its CPU-seconds."""
-        output = self.home / name
-        output.mkdir(parents=True)
-        parameters = KNOWN_PARAMETERS[kind].model_validate(given).model_dump()
-        request = StageRequest(stage=name, kind=kind, parameters=parameters, inputs=inputs, output_dir=output, seed=1)
-        command = RUNNERS[program].plan(request)
-        spent = run_metered(command.argv, command.cwd, {}, command.environment, output / "log.txt")
-        return output, RUNNERS[program].collect(request, output / "log.txt"), spent.cpu_seconds
-
-    def context(self, folder: Path, result: StageResult) -> MetricContext:
-        """What a metric is given of a stage."""
-        artifacts = {role: folder / path for role, path in result.outputs.items()}
-        return MetricContext(artifacts, self.data, self.truth, {}, result.numbers)
 
 
 def motion_rows(stages: Stages, name: str) -> tuple[list[str], Path]:

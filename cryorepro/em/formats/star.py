@@ -7,6 +7,7 @@ refuses what CIF would accept and RELION would misread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from cryorepro.em.formats.star_lines import check_rows
 
 MAX_STAR_BYTES = 2 * 1024**3
 Value = str | int | float
+_NUMBERS = re.compile(r"[0-9.+-][0-9.e+-]*(?:\n[0-9.+-][0-9.e+-]*)*")
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ def _format_block(block: StarBlock) -> str:
     if not block.is_loop:
         return head + "".join(f"_{label:<40} {column[0]:>12}\n" for label, column in quoted.items()) + " \n"
     labels = "".join(f"_{label} #{i} \n" for i, label in enumerate(quoted, start=1))
-    rows = "".join(" ".join(f"{v:>12}" for v in row) + " \n" for row in zip(*quoted.values(), strict=True))
+    line = " ".join(["%12s"] * len(quoted)) + " \n"
+    rows = "".join([line % row for row in zip(*quoted.values(), strict=True)])
     return f"{head}loop_ \n{labels}{rows} \n"
 
 
@@ -204,6 +207,10 @@ def _unquote(value: str) -> str:
 
 
 def _quote_all(label: str, values: list[str]) -> list[str]:
+    # numbers need no quotes, and a column of them is seen in one pass
+    joined = "\n".join(values)
+    if joined.count("\n") == len(values) - 1 and _NUMBERS.fullmatch(joined):
+        return values
     return [v if _is_plain(v) else _quote(label, v) for v in values]
 
 

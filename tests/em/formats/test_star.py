@@ -201,3 +201,12 @@ def test_a_full_size_table_is_read_in_seconds(tmp_path: Path) -> None:
     started = time.process_time()
     assert read_star(tmp_path / "t.star")[""].row_count == rows
     assert time.process_time() - started < 2.0
+
+
+def test_long_columns_that_only_begin_like_numbers_are_written_in_no_time(tmp_path: Path) -> None:
+    """Whether a column needs quotes is asked once for all of it, in time that grows with its length alone."""
+    names = ["1" * 30] * 20_000 + ["000001@stack of images.mrcs"]
+    started = time.monotonic()
+    write_star(tmp_path / "t.star", [make_block("particles", {"rlnImageName": names})])
+    assert time.monotonic() - started < 5.0
+    assert read_star(tmp_path / "t.star")["particles"].text("rlnImageName") == names
