@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from cryorepro.em.class3d_state import Class3DState
+from cryorepro.em.devices.choice import CPU
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation import Expectation, expectation
+from cryorepro.em.expectation_plan import planned
 from cryorepro.em.fourier import half_plane
 from cryorepro.em.imageset import ImageSet
 from cryorepro.em.initial_model_gradient import batch_gradient, preconditioned, running_curvature, shell_weight
@@ -39,12 +41,16 @@ _NO_SIGNAL = 1e-20
 
 @dataclass(frozen=True)
 class InitialModelJob:
-    """The particles, what is asked for, the seed and the number of workers."""
+    """The particles, what is asked for, the seed, the number of workers, and where expectation steps run.
+
+    Gradients and the state between iterations are on the CPU.
+    """
 
     images: ImageSet
     settings: InitialModelSettings
     seed: int
     workers: int = 1
+    device: torch.device = CPU
 
     @property
     def mask_radius_px(self) -> float:
@@ -72,10 +78,13 @@ def iterate(job: InitialModelJob, state: InitialModelState) -> InitialModelState
         state = _parted(state)
     index = mini_batch(job.settings, number, len(job.images), job.seed)
     radius = job.shell(step.resolution_angstrom)
-    projectors = tuple(Projector(v, radius, job.settings.padding) for v in state.model.volumes[: step.classes])
+    volumes = state.model.volumes[: step.classes].to(job.device)
+    projectors = tuple(Projector(volume, radius, job.settings.padding) for volume in volumes)
     model = _estep_model(job, state.model, projectors, step, number)
     sums = expectation(job.images, state.model.poses, model, job.workers, index, _CHUNK)
-    tau2 = torch.stack([reference_power(p.grid, job.images.box_px, radius, job.settings.padding) for p in projectors])
+    sums = replace(sums, grids=[grid.cpu() for grid in sums.grids])
+    power = [reference_power(p.grid, job.images.box_px, radius, job.settings.padding) for p in projectors]
+    tau2 = torch.stack(power).cpu()
     moved = _moved(job, state, sums, tau2, step)
     return replace(moved, model=_updated(job, moved.model, sums, index, radius, tau2, step))
 
@@ -109,26 +118,29 @@ def _estep_model(
     settings, images = job.settings, job.images
     radius = projectors[0].max_radius
     sampling = _sampling(job, number)
-    uniform = 1.0 / (step.classes * sampling.pixels.shape[0])
-    return EstepModel(
+    directions = int(sampling.pixels.shape[0])
+    uniform = 1.0 / (step.classes * directions)
+    model = EstepModel(
         projectors=projectors,
         sampling=sampling,
         preparation=Preparation(
-            plane=half_plane(images.box_px, radius),
-            mask=soft_circle(images.box_px, job.mask_radius_px),
-            sigma2=step.noise_factor * state.sigma2,
+            plane=half_plane(images.box_px, radius).to(job.device),
+            mask=soft_circle(images.box_px, job.mask_radius_px).to(job.device),
+            sigma2=(step.noise_factor * state.sigma2).to(job.device),
             correct_ctf=settings.ctf,
             fill_seed=None if settings.zero_mask else job.seed,
         ),
         coarse_shell=radius,
         # which classes and directions are frequent is not known yet: what happens to be found first must not win
-        log_prior=torch.full((step.classes, sampling.pixels.shape[0]), uniform, dtype=torch.float64).log(),
+        log_prior=torch.full((step.classes, directions), uniform, dtype=torch.float64).log().to(job.device),
         offset_sigma_px=state.offset_sigma_angstrom / images.pixel_size_angstrom,
         scale=state.scale,
         score_with_ctf=settings.ctf,
         adaptive_fraction=settings.adaptive_fraction,
         only_class=dealt_classes(settings, len(images), job.seed) if step.dealt else None,
     )
+    # mini-batches fit any CPU's memory
+    return model if job.device.type == "cpu" else replace(model, plan=planned(model, images, job.workers))
 
 
 def _moved(

@@ -6,7 +6,6 @@ import time
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cryorepro.em.errors import InputError
 from cryorepro.model.initial_model_stage import InitialModelParameters
 from cryorepro.model.stage import StageRequest
 from cryorepro_engines.programs._main import parameters_of, run_program
@@ -31,6 +30,7 @@ def work(request: StageRequest) -> None:
     """
     import torch
 
+    from cryorepro.em.devices.choice import chosen_device
     from cryorepro.em.initial_model import climb
     from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
@@ -38,11 +38,10 @@ def work(request: StageRequest) -> None:
     # Parallel work is done by processes of one thread each: the same bits for any number of them.
     torch.set_num_threads(1)
     keep_freed_memory()
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
+    device = chosen_device(request.device, f"stage {request.stage}")
     parameters = parameters_of(request, InitialModelParameters)
     loaded = _one_spectrum_per_optics(open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf))
-    job = _job(request, parameters, loaded)
+    job = replace(_job(request, parameters, loaded), device=device)
     files = _files(request, parameters, job, loaded)
     state = _first_state(request, job, files)
     started = time.monotonic()
