@@ -34,7 +34,9 @@ _SMALLEST_CHUNK = 128
 _MOST_CHUNKS = 48
 # Turned averages and their sums held at once, part of the definition of the last bits.
 _TABLE_BYTES = 1 << 28
-_BYTES_PER_COEFFICIENT = 20
+_BYTES_PER_COEFFICIENT = 24
+# Images whose weights of every row are held at once.
+_IMAGES_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ class _Chunk:
         for rows in self._groups(significant):
             needed = torch.unique(torch.cat([significant[i].rows for i in rows]))
             table = FineTable(model, needed)
-            self._group(table, prepared, scale, significant, torch.tensor(rows))
+            for index in torch.split(torch.tensor(rows), _IMAGES_TOGETHER):
+                self._group(table, prepared, scale, significant, index)
             table.spread(model, self._grids)
         return self._arrays(), poses_to_arrays(self._new_poses(prepared, significant))
 

@@ -14,7 +14,7 @@ class Class2DSettings:
     """Parameters by the names of the stage's own record; defaults are RELION's.
 
     Ranges are the caller's to check. ``ini_high_angstrom`` None starts at shell ``round(0.07 box)``. In the first
-    ``early_iterations`` classes count alike and shifts stay near the centre; 0 where references are given.
+    ``early_iterations`` classes count alike and shifts stay near the centre; the program takes 0 for given references.
     """
 
     particle_diameter_angstrom: float

@@ -197,7 +197,10 @@ def reconstruct(
     """
     inside, shell = _inside(data.shape[-1] - 1, max_radius, padding, data.device)
     mean_weight = _mean_of_shells(data[2].reshape(-1)[inside], shell, box_px)
-    real, imaginary, weight = shared_with_neighbours(data).reshape(3, -1)[:, inside].double()
+    real, imaginary, weight = (
+        shared_with_neighbours(part, sign).reshape(-1)[inside].double()
+        for part, sign in zip(data, (1.0, -1.0, 1.0), strict=True)
+    )
     prior = 1.0 / (padding**3 * tau2_fudge * tau2.double().clamp(min=_NO_SIGNAL)).to(data.device)
     has_signal = (tau2.to(data.device) > _NO_SIGNAL)[shell]
     total_prior = torch.where(has_signal, prior[shell], weight / _WEIGHT_FLOOR)

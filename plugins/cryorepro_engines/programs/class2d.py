@@ -56,7 +56,7 @@ def _settings(request: StageRequest, parameters: Class2DParameters) -> Class2DSe
     names = {field.name for field in fields(Class2DSettings)}
     given = {name: value for name, value in parameters.model_dump().items() if name in names and value is not None}
     if "references" in request.inputs:
-        given["early_iterations"] = 0  # classes that differ already need no time to part
+        given.setdefault("early_iterations", 0)  # classes that differ already need no time to part
     return Class2DSettings(**given)
 
 
