@@ -107,7 +107,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(finished: StageRequest, sta
         return done.stderr
 
     assert "final_resolution_angstrom (80) is coarser" in ends(final_resolution_angstrom=80.0)
-    assert "device 'cuda' is not supported" in ends(device="cuda")
+    assert "device 'tpu' is none of cpu, cuda and cuda:N" in ends(device="tpu")
     again = tmp_path / "refused"
     shutil.copytree(finished.output_dir, again, dirs_exist_ok=True)
     assert "other parameters" in ends(resume=True, step_size=0.4)
