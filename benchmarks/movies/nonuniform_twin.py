@@ -46,10 +46,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One refinement: its half maps and mask, and what the truth says of them."""
+    """One refinement: the mean of its half maps, their local resolution, its mask, and what the truth says."""
 
-    halves: tuple[Floats, Floats]
-    pixel: float
+    mean: Floats
+    local_angstrom: Floats
     mask: Floats
     row: dict[str, Any]
 
@@ -101,14 +101,14 @@ def refined(stages: Stages, label: str, star: Path, start: Path, seed: int) -> O
     inputs = {"particles": star, "reference": start}
     given = {"symmetry": "C1", "particle_diameter_angstrom": DIAMETER_ANGSTROM}
     folder, result, cpu = stages.run("ours", KINDS[label], label, inputs, **given)
-    files = [folder / f"run_half{k}_class001_unfil.mrc" for k in (1, 2)]
-    halves, pixel = [read_map(file)[0].astype(np.float64) for file in files], read_map(files[0])[1]
-    mean = folder / "mean_of_halves.mrc"
-    write_map(mean, (0.5 * (halves[0] + halves[1])).astype(np.float32), pixel)
-    truth = {"map": stages.truth["map"], "mask": stages.truth["mask"], "protein": stages.truth["protein"]}
-    curve = AlignedMapTruth().measure(MetricContext({"map": mean}, stages.data, truth, {}, {}))
+    read = [read_map(folder / f"run_half{k}_class001_unfil.mrc") for k in (1, 2)]
+    halves, pixel = [half.astype(np.float64) for half, _ in read], read[0][1]
+    mean, file = 0.5 * (halves[0] + halves[1]), folder / "mean_of_halves.mrc"
+    write_map(file, mean.astype(np.float32), pixel)
+    curve = AlignedMapTruth().measure(MetricContext({"map": file}, stages.data, stages.truth, {}, {}))
     poses = MatchedPoseError().measure(stages.context(folder, result))
     mask = read_map(folder / "run_mask.mrc")[0].astype(np.float64)
+    local = local_resolution(halves[0], halves[1], pixel, _WINDOW, np.random.default_rng(1), mask).map_angstrom
     row = {
         "data_seed": seed,
         "refinement": label,
@@ -117,16 +117,10 @@ def refined(stages: Stages, label: str, star: Path, start: Path, seed: int) -> O
         "median_pose_error_degrees": round(poses.value, 3),
         "within_15_degrees": poses.details["within_15_degrees"],
         "half_map_resolution_angstrom": round(result.numbers["current_resolution_angstrom"], 2),
-        "median_local_resolution_angstrom": round(float(np.median(local(halves, pixel, mask)[mask > 0.5])), 2),
+        "median_local_resolution_angstrom": round(float(np.median(local[mask > 0.5])), 2),
         "cpu_seconds": round(cpu, 1),
     }
-    return Outcome((halves[0], halves[1]), pixel, mask, row)
-
-
-def local(halves: Sequence[Floats], pixel: float, mask: Floats) -> Floats:
-    """Local resolution in Angstrom."""
-    found = local_resolution(halves[0], halves[1], pixel, _WINDOW, np.random.default_rng(1), mask)
-    return np.asarray(found.map_angstrom, dtype=np.float64)
+    return Outcome(mean, np.asarray(local, dtype=np.float64), mask, row)
 
 
 def draw(path: Path, outcomes: dict[str, Outcome], title: str) -> None:
@@ -139,9 +133,8 @@ def draw(path: Path, outcomes: dict[str, Outcome], title: str) -> None:
     for line, (label, outcome) in zip(figure.subplots(len(outcomes), 2, squeeze=False), outcomes.items(), strict=True):
         middle = outcome.mask.shape[0] // 2
         within = outcome.mask[:, middle] > 0.5
-        mean = 0.5 * (outcome.halves[0] + outcome.halves[1])[:, middle]
-        resolution = np.where(within, local(outcome.halves, outcome.pixel, outcome.mask)[:, middle], np.nan)
-        line[0].imshow(mean, origin="lower", cmap="gray")
+        resolution = np.where(within, outcome.local_angstrom[:, middle], np.nan)
+        line[0].imshow(outcome.mean[:, middle], origin="lower", cmap="gray")
         shown = line[1].imshow(resolution, origin="lower", cmap="viridis_r", vmin=7.5, vmax=20.0)
         figure.colorbar(shown, ax=line[1], label="local resolution, Å", shrink=0.8)
         for axis, words in zip(line, ("mean of the half maps", "local resolution"), strict=True):
