@@ -14,6 +14,10 @@ from cryorepro.em.class2d_grid import PlaneModel, PlaneSampling, angle_count
 from cryorepro.em.class2d_reconstruction import Averages, average_power, reconstruct_averages
 from cryorepro.em.class2d_state import Class2DSettings, Class2DState
 from cryorepro.em.class2d_turning import images_to_grids, plane_with_origin
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.memory import free_bytes
+from cryorepro.em.devices.planning import largest_plan
+from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.imageset import ImageSet
 from cryorepro.em.masks import soft_circle
 from cryorepro.em.maximisation import (
@@ -39,17 +43,25 @@ _SUBSET_PER_CLASS = 100
 
 @dataclass(frozen=True)
 class Class2DJob:
-    """One classification: its data, settings, seed and workers."""
+    """One classification: its data, settings, seed, and where it runs.
+
+    ``workers`` are processes of one thread each on the CPU; ``ranks`` the processes that share the particles, each on a
+    ``device`` of its own. ``exact`` sums have the same bits on any number of both. States are on the CPU.
+    """
 
     images: ImageSet
     settings: Class2DSettings
     seed: int
     workers: int = 1
+    device: torch.device = CPU
+    exact: bool = False
+    ranks: Ranks = ALONE
 
     @property
     def mask(self) -> Tensor:
-        """The particle mask ``[n, n]``."""
-        return soft_circle(self.images.box_px, self.settings.particle_diameter_angstrom / 2.0 / self.pixel_angstrom)
+        """The particle mask ``[n, n]``, on the job's device."""
+        radius_px = self.settings.particle_diameter_angstrom / 2.0 / self.pixel_angstrom
+        return soft_circle(self.images.box_px, radius_px).to(self.device)
 
     @property
     def pixel_angstrom(self) -> float:
@@ -82,12 +94,11 @@ def iterate_2d(job: Class2DJob, state: Class2DState) -> Class2DState:
     model = plane_model(job, state, perturbation)
     radius, box = model.image_radius, job.images.box_px
     index = subset(job, number)
-    sums = plane_expectation(job.images, state.poses, model, job.workers, index)
+    sums = plane_expectation(job.images, state.poses, model, job.workers, index, job.ranks)
     tau2 = average_power(model.grids, box, radius, settings.padding)
-    made = reconstruct_averages(
-        torch.stack(sums.shared.grids), box, radius, tau2, settings.tau2_fudge, settings.padding
-    )
-    state = replace(state, iteration=number, perturbation=perturbation, image_radius=radius, tau2=tau2)
+    grids = torch.stack(sums.shared.grids).to(job.device)
+    made = reconstruct_averages(grids, box, radius, tau2, settings.tau2_fudge, settings.padding).on_cpu()
+    state = replace(state, iteration=number, perturbation=perturbation, image_radius=radius, tau2=tau2.cpu())
     return _updated(job, state, sums, made, index)
 
 
@@ -100,9 +111,9 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         settings.offset_step_px, perturbation,
     )  # fmt: skip
     preparation = Preparation(
-        plane=plane_with_origin(images.box_px, radius),
+        plane=plane_with_origin(images.box_px, radius).to(job.device),
         mask=job.mask,
-        sigma2=state.sigma2,
+        sigma2=state.sigma2.to(job.device),
         correct_ctf=settings.ctf,
         average_norm=state.average_norm,
         fill_seed=None if settings.zero_mask else job.seed,
@@ -111,7 +122,7 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
     offset_sigma_px = state.offset_sigma_angstrom / job.pixel_angstrom
     fractions = torch.full_like(state.class_fractions, 1.0 / settings.number_of_classes)
     return PlaneModel(
-        grids=images_to_grids(state.averages, radius, settings.padding),
+        grids=images_to_grids(state.averages.to(job.device), radius, settings.padding),
         sampling=sampling,
         preparation=preparation,
         image_radius=radius,
@@ -123,6 +134,7 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         scale=state.scale,
         adaptive_fraction=settings.adaptive_fraction,
         intact_first_peak=settings.ctf_intact_first_peak,
+        plan=largest_plan(job.device, free_bytes(job.device), job.exact),
     )
 
 
@@ -164,7 +176,7 @@ def _updated(
     part = shared.poses if settings.norm else replace(shared.poses, norm=torch.ones_like(shared.poses.norm))
     return replace(
         state,
-        averages=made.images * job.mask if settings.flatten_solvent else made.images,
+        averages=made.images * job.mask.cpu() if settings.flatten_solvent else made.images,
         poses=part if index is None else state.poses.updated(index, part),
         sigma2=updated_noise(shared, state.sigma2, images.box_px),
         class_fractions=updated_directions(shared)[:, 0],

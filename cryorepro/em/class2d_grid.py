@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cryorepro.em.class2d_turning import Turned, turn
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.fourier import HalfPlane
 from cryorepro.em.preparation import Preparation
 from cryorepro.em.sampling import translation_grid
@@ -95,6 +95,11 @@ class PlaneModel:
         scale: ``[scale groups]`` intensity of each group's signal.
         adaptive_fraction: share of the posterior that the significant samples must hold.
         intact_first_peak: take the CTF as 1 up to its first peak.
+        reduced_precision: on a GPU both passes may round what they compare to TF32.
+        plan: how much is held at once.
+        quanta: of the grids' numerators and weights where sums are exact (the expectation step sets them); else None.
+
+    Grids and preparation are on the device the step runs on; priors, scales and poses stay with the CPU.
     """
 
     grids: Tensor
@@ -109,6 +114,17 @@ class PlaneModel:
     scale: Tensor
     adaptive_fraction: float = 0.999
     intact_first_peak: bool = False
+    reduced_precision: bool = True
+    plan: Plan = Plan()
+    quanta: tuple[float, float] | None = None
+    # what the fine pass may ask of a model, and what is always so in two dimensions
+    score_with_ctf: bool = True
+    cross_correlation: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the step runs."""
+        return self.preparation.mask.device
 
     @property
     def plane(self) -> HalfPlane:
@@ -120,20 +136,53 @@ class PlaneModel:
         """Number of classes."""
         return int(self.grids.shape[0])
 
+    @property
+    def coarse_plane(self) -> HalfPlane:
+        """The half plane of the coarse pass, a prefix of the other."""
+        return self.plane.prefix(self.plane.coarse_length(self.coarse_shell))
+
     @cached_property
-    def columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Real and imaginary parts ``[grid points, k]`` float32 of the grids, one column per class."""
-        flat = self.grids.flatten(1).T
-        return np.ascontiguousarray(flat.real.numpy()), np.ascontiguousarray(flat.imag.numpy())
+    def compared(self) -> Tensor:
+        """``[n]`` float32, 0 at the origin, the first pixel, which no score uses, and 1 elsewhere."""
+        return (torch.arange(len(self.plane), device=self.device) > 0).float()
+
+    @cached_property
+    def columns(self) -> Tensor:
+        """The grids as ``[grid points, 2, k]`` float32, real and imaginary parts, one column per class."""
+        return torch.view_as_real(self.grids.flatten(1)).permute(1, 2, 0).contiguous()
 
     @cached_property
     def fine_turns(self) -> list[Turned]:
         """The fine angles' cells on the whole plane."""
         return [self._turn(self.plane, psi) for psi in self.sampling.fine_psi_deg().tolist()]
 
-    def coarse_turns(self, plane: HalfPlane) -> list[Turned]:
+    @cached_property
+    def coarse_turns(self) -> list[Turned]:
         """The coarse angles' cells on the coarse plane."""
-        return [self._turn(plane, psi) for psi in self.sampling.psi_deg().tolist()]
+        return [self._turn(self.coarse_plane, psi) for psi in self.sampling.psi_deg().tolist()]
+
+    def log_class(self) -> Tensor:
+        """``[k]`` float32 log prior of each class, with the part of its offsets' prior that only its centre says."""
+        away = (self.class_offset_px**2).sum(dim=1) / (2.0 * self.offset_sigma_px**2)
+        return (self.log_prior - away).float().to(self.device)
+
+    def offset_factors(self, offset_px: Tensor) -> Tensor:
+        """``[..., 3]`` float32 of whole offsets ``[..., 2]`` (x, y).
+
+        Their product with `class_factors` is the offsets' log prior, without the part in `log_class`.
+        """
+        squared = -0.5 * (offset_px**2).sum(dim=-1, keepdim=True)
+        return (torch.cat([squared, offset_px], dim=-1) / self.offset_sigma_px**2).float()
+
+    @cached_property
+    def class_factors(self) -> Tensor:
+        """``[k, 3]`` float32: 1 and the centre of the class's offsets."""
+        ones = torch.ones(self.classes, 1, dtype=self.class_offset_px.dtype)
+        return torch.cat([ones, self.class_offset_px], dim=1).float().to(self.device)
+
+    def add_offset_prior_(self, scores: Tensor, offset_px: Tensor, classes: Tensor) -> None:
+        """Add the log prior of whole offsets ``[g, s, 2]`` to ``scores [g, s, q]`` of the ``classes [g, q]``."""
+        scores.baddbmm_(self.offset_factors(offset_px), self.class_factors[classes].transpose(1, 2))
 
     def _turn(self, plane: HalfPlane, psi_deg: float) -> Turned:
         return turn(plane, psi_deg, self.image_radius, self.padding)

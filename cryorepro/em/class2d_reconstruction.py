@@ -36,6 +36,10 @@ class Averages:
     data_vs_prior: Tensor
     coverage: Tensor
 
+    def on_cpu(self) -> Averages:
+        """The same on the CPU."""
+        return Averages(*(getattr(self, name).cpu() for name in self.__dataclass_fields__))
+
 
 def reconstruct_averages(
     grids: Tensor, box_px: int, max_radius: int, tau2: Tensor | None, tau2_fudge: float, padding: int
@@ -45,7 +49,7 @@ def reconstruct_averages(
     Where tau2 vanishes the average is damped a thousandfold rather than set to zero. Empty classes give zeros.
     """
     shells = box_px // 2 + 1
-    squared, shell = _shells(grids.shape[-1] - 1, padding)
+    squared, shell = _shells(grids.shape[-1] - 1, padding, grids.device)
     weight = grids[:, 2].double()
     mean = _shell_means(weight, squared, shell, max_radius, padding, shells)
     shell = shell.clamp(max=shells - 1)
@@ -69,14 +73,15 @@ def reconstruct_averages(
 
 def average_power(grids: Tensor, box_px: int, max_radius: int, padding: int) -> Tensor:
     """tau2 ``[k, box / 2 + 1]`` float64: shell means of ``|F|^2 / 2`` of padded grids ``[k, rows, columns]``."""
-    squared, shell = _shells(grids.shape[-1] - 1, padding)
+    squared, shell = _shells(grids.shape[-1] - 1, padding, grids.device)
     power = grids.abs().square().double() / 2.0
     return _shell_means(power, squared, shell, max_radius, padding, box_px // 2 + 1)
 
 
-def _shells(radius: int, padding: int) -> tuple[Tensor, Tensor]:
+def _shells(radius: int, padding: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Squared length ``[2R + 1, R + 1]`` int64 in grid steps, and the shell of each grid point."""
-    squared = torch.arange(-radius, radius + 1)[:, None] ** 2 + torch.arange(radius + 1)[None] ** 2
+    steps = torch.arange(-radius, radius + 1, device=device)
+    squared = steps[:, None] ** 2 + steps[None, radius:] ** 2
     return squared, nearest_shell(squared.double().sqrt() / padding)
 
 
@@ -84,5 +89,6 @@ def _shell_means(values: Tensor, squared: Tensor, shell: Tensor, max_radius: int
     """Mean ``[k, shells]`` over shells within ``max_radius``; every stored point counts once, as in RELION."""
     use = squared <= (padding * max_radius) ** 2
     numbers = shell[use]
-    total = torch.zeros(values.shape[0], shells, dtype=torch.float64).index_add_(1, numbers, values[:, use])
+    empty = torch.zeros(values.shape[0], shells, dtype=torch.float64, device=values.device)
+    total = empty.index_add_(1, numbers, values[:, use])
     return total / torch.bincount(numbers, minlength=shells).double().clamp(min=1.0)

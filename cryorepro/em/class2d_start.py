@@ -15,7 +15,7 @@ from cryorepro.em.class2d_expectation import hermitian_plane
 from cryorepro.em.class2d_reconstruction import average_power, reconstruct_averages
 from cryorepro.em.class2d_state import Class2DState
 from cryorepro.em.class2d_turning import Turned, grid_shape, images_to_grids, plane_with_origin, turn
-from cryorepro.em.estep_sums import Arrays, add_arrays
+from cryorepro.em.fixed_point import from_words, to_words
 from cryorepro.em.imageset import Poses
 from cryorepro.em.lowpass import raised_cosine
 from cryorepro.em.maximisation import resolved_shell
@@ -34,7 +34,7 @@ def start_2d(job: Class2DJob, poses: Poses, references: Tensor | None = None) ->
     """The state before iteration 1; ``references [k, n, n]`` replace the averages of random subsets."""
     settings, images = job.settings, job.images
     classes, box = settings.number_of_classes, images.box_px
-    sigma2 = initial_noise(images, poses, job.mask, job.workers)
+    sigma2 = initial_noise(images, poses, job.mask, job.workers, ranks=job.ranks)
     limit = settings.ini_high_angstrom
     shell = max(1, round(_START_PART_OF_BOX * box if limit is None else job.extent_angstrom / limit))
     averages = random_averages(job, poses, sigma2, shell) if references is None else references
@@ -74,35 +74,38 @@ def random_averages(job: Class2DJob, poses: Poses, sigma2: Tensor, shell: int) -
     number = torch.empty(count, dtype=torch.int64)
     number[torch.from_numpy(stream.permutation(count))] = torch.arange(count) * classes // count
     angle = torch.from_numpy(stream.integers(0, _RANDOM_ANGLES, count))
-    plane = plane_with_origin(images.box_px, radius)
-    how = Preparation(plane=plane, mask=job.mask, sigma2=sigma2, correct_ctf=settings.ctf)
+    plane = plane_with_origin(images.box_px, radius).to(job.device)
+    how = Preparation(plane=plane, mask=job.mask, sigma2=sigma2.to(job.device), correct_ctf=settings.ctf)
     turns = [turn(plane, 360.0 * a / _RANDOM_ANGLES, radius, settings.padding) for a in range(_RANDOM_ANGLES)]
-    rows, columns = grid_shape(radius, settings.padding)
+    shape = grid_shape(radius, settings.padding)
 
-    def task(chunk: int) -> Arrays:
-        index = torch.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, count))
+    def task(chunk: int) -> np.ndarray:
+        first = (mine.start + chunk) * _CHUNK
+        index = torch.arange(first, min(first + _CHUNK, count))
         prepared = prepare(images, poses, index, how)
-        grids = np.zeros((3, rows * columns, classes))
+        grids = torch.zeros(shape[0] * shape[1], 3, classes, dtype=torch.float64, device=job.device)
         _spread(grids, prepared.plain * prepared.ctf, prepared.ctf**2, angle[index], number[index], turns)
-        return {"grids": grids}
+        return to_words(grids).cpu().numpy()
 
-    totals: Arrays = {}
-    for part in map_in_order(task, -(-count // _CHUNK), job.workers):
-        add_arrays(totals, part)
-    sums = torch.from_numpy(totals["grids"]).permute(2, 0, 1).reshape(classes, 3, rows, columns)
-    sums = torch.stack([hermitian_plane(grid) for grid in sums])
-    return reconstruct_averages(sums, images.box_px, radius, None, 1.0, settings.padding).images
+    # exact sums: neither workers nor processes change the classes a run starts from
+    mine = job.ranks.share(-(-count // _CHUNK))
+    words = to_words(torch.zeros(shape[0] * shape[1], 3, classes))
+    for part in map_in_order(task, len(mine), job.workers if job.device.type == "cpu" else 1):
+        words += torch.from_numpy(part)
+    sums = from_words(job.ranks.sum_(words)).permute(2, 1, 0).reshape(classes, 3, *shape)
+    sums = torch.stack([hermitian_plane(grid) for grid in sums]).to(job.device)
+    return reconstruct_averages(sums, images.box_px, radius, None, 1.0, settings.padding).on_cpu().images
 
 
 def _spread(
-    grids: np.ndarray, weighted: Tensor, weight: Tensor, angle: Tensor, number: Tensor, turns: list[Turned]
+    grids: Tensor, weighted: Tensor, weight: Tensor, angle: Tensor, number: Tensor, turns: list[Turned]
 ) -> None:
+    """Add images ``[b, n]`` turned by their ``angle [b]`` to the grids ``[grid points, 3, k]`` of their classes."""
     for at in torch.unique(angle).tolist():
-        use = angle == at
-        parts = (weighted.real[use], weighted.imag[use], weight[use])
-        added = turns[at].spread(*(np.ascontiguousarray(part.T.numpy()) for part in parts))
-        for grid, values in zip(grids, added, strict=True):
-            np.add.at(grid.T, number[use].numpy(), values.T)
+        use = (angle == at).nonzero()[:, 0].to(grids.device)
+        parts = torch.stack([weighted.real[use], weighted.imag[use], weight[use]])
+        added = turns[at].spread(parts.permute(2, 0, 1).flatten(1)).reshape(-1, 3, use.shape[0])
+        grids.index_add_(2, number[angle == at].to(grids.device), added.double())
 
 
 def _lowpassed(images: Tensor, shell: int) -> Tensor:

@@ -1,40 +1,54 @@
-"""Rotation of 2D transforms on their padded grid, and its adjoint: one sparse matrix per in-plane angle.
+"""Rotation of 2D transforms on their padded grid, and its adjoint: weighted sums of rows, one column per class.
 
-All classes are turned by the same angles, so the cells and bilinear weights of an angle are worked out once, and
-reading slices or spreading them is a product of a sparse matrix with one column per class.
+All classes are turned by the same angles, so the cells and bilinear weights of an angle are worked out once. Reading
+sums four grid points for each pixel; spreading sums the pixels of each grid point, in one order on any device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from cryorepro.em.fourier import HalfPlane, dft_matrix, grid_radius, half_plane
 from cryorepro.em.rotations import euler_to_matrix
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Turned:
-    """One in-plane angle: ``weights`` is a sparse ``[pixels, grid points]``, ``sign`` ``[pixels, 1]`` Friedel's."""
+    """One in-plane angle.
 
-    weights: sparse.csr_array
-    sign: Floats
+    Attributes:
+        corners: ``[n, 4]`` int32 grid points around each pixel, with their bilinear ``shares`` ``[n, 4]`` float32.
+        sign: ``[n, 1]`` float32, -1 where the Friedel mate is read.
+        pixels: ``[4 n]`` int32 pixels by the grid point they touch, with their ``weights``; those of point c start at
+            ``starts[c]``.
+    """
 
-    def read(self, real: Floats, imaginary: Floats) -> tuple[Floats, Floats]:
-        """Slices ``[pixels, c]`` of the grids ``[grid points, c]`` of c classes."""
-        return self.weights @ real, (self.weights @ imaginary) * self.sign
+    corners: Tensor
+    shares: Tensor
+    sign: Tensor
+    pixels: Tensor
+    weights: Tensor
+    starts: Tensor
 
-    def spread(self, real: Floats, imaginary: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
-        """The adjoint: what slices ``[pixels, c]`` and their weights add to the grids ``[grid points, c]``."""
-        back = self.weights.T
-        return back @ real, back @ (imaginary * self.sign), back @ weight
+    def read(self, grids: Tensor) -> Tensor:
+        """Slices ``[n, 2 c]`` of the grids ``[grid points, 2 c]`` of c classes: real parts, then imaginary ones."""
+        slices = embedding_bag(self.corners, grids, mode="sum", per_sample_weights=self.shares)
+        slices[:, slices.shape[1] // 2 :] *= self.sign
+        return slices
+
+    def spread(self, slices: Tensor) -> Tensor:
+        """The adjoint, with weights: what ``slices [n, 3 c]`` add to grids ``[grid points, 3 c]``.
+
+        Columns are real parts, imaginary parts and weights.
+        """
+        third = slices.shape[1] // 3
+        signed = slices.clone()
+        signed[:, third : 2 * third] *= self.sign
+        return embedding_bag(self.pixels, signed, self.starts, mode="sum", per_sample_weights=self.weights)
 
 
 def grid_shape(max_radius: int, padding: int) -> tuple[int, int]:
@@ -56,23 +70,28 @@ def plane_with_origin(box_px: int, max_radius: int) -> HalfPlane:
 
 
 def turn(plane: HalfPlane, psi_deg: float, max_radius: int, padding: int) -> Turned:
-    """Bilinear cells on the padded grid of the pixels of ``plane``, turned by ``psi_deg``."""
+    """Bilinear cells on the padded grid of the pixels of ``plane``, turned by ``psi_deg``; on the plane's device."""
     matrix = euler_to_matrix(torch.tensor([0.0, 0.0, psi_deg], dtype=torch.float64))[:2, :2]
     pixels = torch.stack([plane.kx, plane.ky]).double() * padding
-    x, y = (matrix.T @ pixels).numpy()
-    sign = np.where(x < 0, -1.0, 1.0)
+    x, y = (matrix.T.to(pixels.device) @ pixels).unbind()
+    sign = torch.where(x < 0, -1.0, 1.0)
     x, y = x * sign, y * sign
     rows, columns = grid_shape(max_radius, padding)
-    x0, y0 = np.floor(x), np.floor(y)
+    x0, y0 = torch.floor(x), torch.floor(y)
     dx, dy = x - x0, y - y0
-    corner = (y0.astype(np.int32) + rows // 2) * columns + x0.astype(np.int32)
-    index = np.stack([corner, corner + 1, corner + columns, corner + columns + 1], axis=1)
-    share = np.stack([(1 - dy) * (1 - dx), (1 - dy) * dx, dy * (1 - dx), dy * dx], axis=1)
-    starts = np.arange(len(x) + 1, dtype=np.int32) * 4
-    weights = sparse.csr_array(
-        (share.astype(np.float32).ravel(), index.ravel().astype(np.int32), starts), shape=(len(x), rows * columns)
+    corner = (y0.int() + rows // 2) * columns + x0.int()
+    corners = torch.stack([corner, corner + 1, corner + columns, corner + columns + 1], dim=1)
+    shares = torch.stack([(1 - dy) * (1 - dx), (1 - dy) * dx, dy * (1 - dx), dy * dx], dim=1).float()
+    point, order = torch.sort(corners.flatten(), stable=True)
+    points = torch.arange(rows * columns, dtype=torch.int32, device=point.device)
+    return Turned(
+        corners=corners,
+        shares=shares,
+        sign=sign.float()[:, None],
+        pixels=torch.div(order, 4, rounding_mode="floor").int(),
+        weights=shares.flatten()[order],
+        starts=torch.searchsorted(point, points, out_int32=True),
     )
-    return Turned(weights, sign.astype(np.float32)[:, None])
 
 
 def images_to_grids(images: Tensor, max_radius: int, padding: int) -> Tensor:
@@ -83,7 +102,7 @@ def images_to_grids(images: Tensor, max_radius: int, padding: int) -> Tensor:
     box = images.shape[-1]
     radius = grid_radius(max_radius, padding)
     full = dft_matrix(box, radius, padding, torch.float32, images.device)
-    corrected = (images.double() / _attenuation(box, padding)).to(torch.complex64)
+    corrected = (images.double() / _attenuation(box, padding, images.device)).to(torch.complex64)
     along_x: Tensor = corrected @ full[radius:].T
     return (full @ along_x) / float(box * box)
 
@@ -96,12 +115,12 @@ def grids_to_images(grids: Tensor, box_px: int, padding: int) -> Tensor:
     half[1:] *= 2.0  # the mates at kx < 0
     along_y = full.T @ grids
     real = along_y.real @ half.real - along_y.imag @ half.imag
-    corrected: Tensor = (real.double() / padding**2 / _attenuation(box_px, padding)).float()
+    corrected: Tensor = (real.double() / padding**2 / _attenuation(box_px, padding, grids.device)).float()
     return corrected
 
 
-def _attenuation(box_px: int, padding: int) -> Tensor:
+def _attenuation(box_px: int, padding: int, device: torch.device) -> Tensor:
     """``[n, n]`` factor by which bilinear interpolation damps real space: sinc^2 on each axis."""
-    x = torch.arange(box_px, dtype=torch.float64) - box_px // 2
+    x = torch.arange(box_px, dtype=torch.float64, device=device) - box_px // 2
     damping = torch.sinc(x / (padding * box_px)) ** 2
     return damping[:, None] * damping[None]

@@ -86,6 +86,10 @@ class EstepModel:
         """Log prior, up to a constant, of whole offsets ``[..., 2]`` (x, y) in pixels."""
         return -(offset_px**2).sum(dim=-1) / (2.0 * self.offset_sigma_px**2)
 
+    def add_offset_prior_(self, scores: Tensor, offset_px: Tensor, _classes: Tensor) -> None:
+        """Add the log prior of whole offsets ``[g, s, 2]`` to ``scores [g, s, q]``, the same for every class."""
+        scores.add_(self.log_offset_prior(offset_px).float()[:, :, None])
+
 
 @dataclass(frozen=True)
 class SliceTable:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -195,15 +194,6 @@ def empty_sums(model: EstepModel, images: ImageSet) -> dict[str, Tensor]:
         "offset": (1,),
     }
     return {name: torch.zeros(shape, dtype=torch.float64, device=model.device) for name, shape in shapes.items()}
-
-
-def add_arrays(total: Arrays, part: Mapping[str, NDArray[Any]]) -> None:
-    """Add a chunk's arrays to the totals in float64, in place."""
-    for name, values in part.items():
-        if name in total:
-            total[name] += values
-        else:
-            total[name] = values.astype(np.float64)
 
 
 def poses_to_arrays(poses: Poses) -> Arrays:

@@ -48,12 +48,11 @@ class FineStep:
     significant: list[PackedSamples]
 
 
-def prepared_blocks(images: ImageSet, step: Step, index: Tensor) -> Iterator[tuple[Tensor, Prepared]]:
-    """Indices and prepared images of the blocks of ``index``; the next block is read while one is used."""
-    blocks = torch.split(index, step.model.plan.block_particles)
-    how = step.model.preparation
+def image_blocks(images: ImageSet, index: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of ``index`` and their images ``[b, n, n]``; the next block is read while one is used."""
+    blocks = torch.split(index, size)
     if len(blocks) == 1:
-        yield blocks[0], prepare(images, step.poses, blocks[0], how)
+        yield blocks[0], images.read(blocks[0])
         return
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(images.read, blocks[0])
@@ -61,7 +60,13 @@ def prepared_blocks(images: ImageSet, step: Step, index: Tensor) -> Iterator[tup
             pixels = coming.result()
             if number + 1 < len(blocks):
                 coming = reader.submit(images.read, blocks[number + 1])
-            yield block, prepare(images, step.poses, block, how, pixels)
+            yield block, pixels
+
+
+def prepared_blocks(images: ImageSet, step: Step, index: Tensor) -> Iterator[tuple[Tensor, Prepared]]:
+    """Indices and prepared images of the blocks of ``index``."""
+    for block, pixels in image_blocks(images, index, step.model.plan.block_particles):
+        yield block, prepare(images, step.poses, block, step.model.preparation, pixels)
 
 
 def coarse_task(number: int, images: ImageSet, step: Step, grid: CoarseGrid, first: int) -> PackedSamples:

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cryorepro.em.coarse_samples import Significant
 from cryorepro.em.devices.plan import Plan
-from cryorepro.em.fine_grid import FineGrid
+from cryorepro.em.fine_grid import FineSamples
 
 # Samples of a batch may be padded to so many times their number (small ones anyhow).
 _PADDING_ALLOWED = 1.6
@@ -37,7 +37,7 @@ class FineBatch:
 
 
 def batches_of(
-    grid: FineGrid, significant: Sequence[Significant], numbers: int = Plan.numbers_per_batch
+    grid: FineSamples, significant: Sequence[Significant], numbers: int = Plan.numbers_per_batch
 ) -> list[FineBatch]:
     """Cut particles into batches whose gathered slices hold at most so many ``numbers``.
 
@@ -64,7 +64,7 @@ def _fits(count: int, most_rows: int, most_shifts: int, used: int, limit: int) -
     return count * most_rows <= limit and padded <= max(_PADDING_ALLOWED * used, _ALWAYS_TOGETHER)
 
 
-def _batch(grid: FineGrid, members: list[int], significant: list[Significant]) -> FineBatch:
+def _batch(grid: FineSamples, members: list[int], significant: list[Significant]) -> FineBatch:
     rows = pad_sequence([one.rows for one in significant], batch_first=True, padding_value=-1)
     turned = pad_sequence([one.turned for one in significant], batch_first=True)
     shifts = pad_sequence([one.shifts for one in significant], batch_first=True)

@@ -12,25 +12,22 @@ from cryorepro.em.team import Team
 
 
 @dataclass(frozen=True)
-class FineGrid:
+class FineSamples:
     """Children of the needed coarse rows: slot s owns table rows ``c s .. c s + c - 1``, c = ``children``.
 
     Attributes:
         table: slices of every fine row.
-        matrices: ``[rows, 3, 3]`` float64 orientation of every fine row.
         slot_of: ``[coarse rows]`` int64 slot of a coarse row, -1 where none was needed.
-        class_of: ``[slots]`` int64, and ``direction_of`` ``[slots]`` the coarse direction.
-        children: fine orientations per coarse one, ``8**o``.
+        class_of: ``[slots]`` int64.
+        children: fine orientations per coarse one, ``8**o`` in three dimensions and ``2**o`` in two.
         shifts: ``[t, 2]`` float64 fine shifts, ``shift_children`` per coarse shift.
         ramps: ``[t, 2, n]`` float32, cosine and sine of the phase that each shift adds.
         log_prior: ``[slots]`` float32 of the slot's class and direction.
     """
 
     table: SliceTable
-    matrices: Tensor
     slot_of: Tensor
     class_of: Tensor
-    direction_of: Tensor
     children: int
     shifts: Tensor
     shift_children: int
@@ -46,6 +43,19 @@ class FineGrid:
         """Fine shift indices of coarse shifts, in order."""
         children = torch.arange(self.shift_children, device=coarse_shifts.device)
         return (coarse_shifts[..., None] * self.shift_children + children).flatten(-2)
+
+
+@dataclass(frozen=True)
+class FineGrid(FineSamples):
+    """Fine samples of a search over directions.
+
+    Attributes:
+        matrices: ``[rows, 3, 3]`` float64 orientation of every fine row.
+        direction_of: ``[slots]`` int64 the coarse direction.
+    """
+
+    matrices: Tensor
+    direction_of: Tensor
 
 
 def row_bytes(model: EstepModel) -> int:
@@ -74,4 +84,7 @@ def make_fine_grid(model: EstepModel, needed: Tensor, team: Team) -> FineGrid:
     shifts = model.sampling.translations(order).to(device)
     ramps = torch.view_as_real(model.plane.phase_ramps(shifts)).movedim(-1, 1).contiguous()
     prior = model.log_prior[class_of, direction].float()
-    return FineGrid(table, chosen, slot_of, class_of, direction, children, shifts, 4**order, ramps, prior)
+    return FineGrid(
+        table=table, slot_of=slot_of, class_of=class_of, children=children, shifts=shifts, shift_children=4**order,
+        ramps=ramps, log_prior=prior, matrices=chosen, direction_of=direction,
+    )  # fmt: skip

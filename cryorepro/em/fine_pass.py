@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,10 +12,44 @@ from torch import Tensor
 from cryorepro.em.coarse_samples import keep_fraction_of_rows
 from cryorepro.em.devices.choice import product_precision
 from cryorepro.em.devices.plan import Plan
-from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.fine_batch import FineBatch
-from cryorepro.em.fine_grid import FineGrid
+from cryorepro.em.fine_grid import FineGrid, FineSamples
 from cryorepro.em.preparation import Prepared
+
+
+class FineModel(Protocol):
+    """What the posterior needs to know of a model: those of `EstepModel`, by the same names."""
+
+    @property
+    def score_with_ctf(self) -> bool:
+        """Whether slices are multiplied with the CTF."""
+
+    @property
+    def cross_correlation(self) -> bool:
+        """Score by normalised cross-correlation."""
+
+    @property
+    def adaptive_fraction(self) -> float:
+        """Share of the posterior that is kept."""
+
+    @property
+    def reduced_precision(self) -> bool:
+        """Whether a GPU may round to TF32."""
+
+    @property
+    def plan(self) -> Plan:
+        """How much is held at once."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the step runs."""
+
+    @property
+    def compared(self) -> Tensor | None:
+        """``[n]`` 0 where a pixel is not compared; None: all are."""
+
+    def add_offset_prior_(self, scores: Tensor, offset_px: Tensor, classes: Tensor) -> None:
+        """Add the log prior of whole offsets ``[g, s, 2]`` to ``scores [g, s, q]`` of ``classes [g, q]``."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +76,19 @@ class Posterior:
     log_evidence: Tensor
 
 
-def posterior(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepared, scale: Tensor) -> Posterior:
-    """Score the samples of a batch at the full size of this iteration; ``images`` and ``scale [g]`` are its own."""
-    scores = _scores(model, grid, batch, images, scale)
+def posterior(
+    model: FineModel,
+    grid: FineSamples,
+    batch: FineBatch,
+    images: Prepared,
+    scale: Tensor,
+    powers: Tensor | None = None,
+) -> Posterior:
+    """Score the samples of a batch at the full size of this iteration; ``images`` and ``scale [g]`` are its own.
+
+    ``powers [g, rows]`` are the power terms of every row of the table, where they are known already.
+    """
+    scores = _scores(model, grid, batch, images, scale, powers)
     flat = scores.flatten(1)
     top, place = flat.max(dim=1)
     if model.cross_correlation:
@@ -79,33 +124,44 @@ def _in_use(largest: Tensor) -> Tensor:
     return torch.sort(used.to(torch.int8), dim=1, descending=True, stable=True).indices[:, :count]
 
 
-def _scores(model: EstepModel, grid: FineGrid, batch: FineBatch, images: Prepared, scale: Tensor) -> Tensor:
+def _scores(
+    model: FineModel, grid: FineSamples, batch: FineBatch, images: Prepared, scale: Tensor, powers: Tensor | None
+) -> Tensor:
     """Log weights ``[g, s, q]`` (or cross-correlations) of every combination of shift and row."""
     weight = images.ctf * scale[:, None] if model.score_with_ctf else torch.ones_like(images.ctf)
     inverse = torch.ones_like(images.inverse_sigma2) if model.cross_correlation else images.inverse_sigma2
     compared = model.compared
     inverse = inverse if compared is None else inverse * compared
     left = _shifted(images.masked * (weight * inverse), grid, batch.shifts)
-    twice = (weight**2 * inverse).repeat(1, 2)[:, :, None]
+    twice = None if powers is not None else (weight**2 * inverse).repeat(1, 2)[:, :, None]
     blocks = row_blocks(batch.rows, 2 * grid.table.pixels, model.plan.numbers_at_most)
     # bfloat16 is for the coarse pass alone; TF32 is safe here too
     with product_precision(model.reduced_precision and model.device.type == "cuda", model.device):
         parts = [_products(grid, left, twice, batch.rows[:, own], batch.sign[:, own]) for own in blocks]
-    cross, power = parts[0] if len(parts) == 1 else (torch.cat(some, dim=2) for some in zip(*parts, strict=True))
+    cross = _joined([cross for cross, _ in parts])
+    power = _joined([power for _, power in parts]) if powers is None else powers.gather(1, batch.rows)[:, None]
     if model.cross_correlation:
         cross.mul_(power.clamp_(min=1e-30).rsqrt_())
     else:
-        prior = grid.log_prior[torch.div(batch.rows, grid.children, rounding_mode="floor")][:, None]
-        offsets = model.log_offset_prior(images.whole_origin[:, None] + grid.shifts[batch.shifts]).float()
-        cross.add_(offsets[:, :, None]).add_(power.mul_(-0.5).add_(prior))
+        slots = torch.div(batch.rows, grid.children, rounding_mode="floor")
+        model.add_offset_prior_(cross, images.whole_origin[:, None] + grid.shifts[batch.shifts], grid.class_of[slots])
+        cross.add_(power.mul_(-0.5).add_(grid.log_prior[slots][:, None]))
     return cross.masked_fill_(~batch.allowed, -torch.inf)
 
 
-def _products(grid: FineGrid, left: Tensor, weight: Tensor, rows: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross terms ``[g, s, q]`` and power terms ``[g, 1, q]`` of some rows ``[g, q]``."""
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+def _products(
+    grid: FineSamples, left: Tensor, weight: Tensor | None, rows: Tensor, sign: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross terms ``[g, s, q]`` and power terms ``[g, 1, q]`` (none without a weight) of some rows ``[g, q]``."""
     slices = grid.table.gather(rows)
     cross = torch.bmm(left[:, :, 1], slices[:, :, 1].transpose(1, 2)).mul_(sign[:, None])
     cross.baddbmm_(left[:, :, 0], slices[:, :, 0].transpose(1, 2))
+    if weight is None:
+        return cross, cross.new_empty(0)
     return cross, torch.bmm(slices.square_().flatten(2), weight)[:, None, :, 0]
 
 
@@ -116,7 +172,7 @@ def row_blocks(rows: Tensor, numbers_per_row: int, most: int) -> list[slice]:
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def _shifted(images: Tensor, grid: FineGrid, shifts: Tensor) -> Tensor:
+def _shifted(images: Tensor, grid: FineSamples, shifts: Tensor) -> Tensor:
     """Complex ``images [g, n]`` moved by ``shifts [g, s]``: ``[g, s, 2, n]``, real and imaginary parts."""
     ramps = grid.ramps.index_select(0, shifts.flatten()).reshape(*shifts.shape, *grid.ramps.shape[1:])
     cosine, sine = ramps.unbind(2)

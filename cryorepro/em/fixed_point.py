@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cryorepro.em.conventions import PADDING
 from cryorepro.em.estep_model import EstepModel
-from cryorepro.em.preparation import Prepared
+from cryorepro.em.preparation import Preparation, Prepared
 from cryorepro.em.projection import Corners, corner_offsets, weights_across_x
 from cryorepro.em.reconstruction import SliceAccumulator
 
@@ -35,8 +35,13 @@ def quantum_of(bound: float) -> float:
 
 def step_quanta(model: EstepModel, count: int) -> tuple[float, float]:
     """Quanta of the grids' numerators and weights for ``count`` particles, from bounds that hold on every process."""
-    largest = 1.0 / float(model.preparation.sigma2[:, model.plane.shell].min())
-    scale = max(1.0, float(model.scale.max()))
+    return bounded_quanta(model.preparation, model.scale, count)
+
+
+def bounded_quanta(how: Preparation, scales: Tensor, count: int) -> tuple[float, float]:
+    """`step_quanta` from how images are prepared and the groups' intensity ``scales``."""
+    largest = 1.0 / float(how.sigma2[:, how.plane.shell].min())
+    scale = max(1.0, float(scales.max()))
     weight = _SHARED * count * scale**2 * largest
     return quantum_of(_SHARED * count * scale * math.sqrt(largest) * LARGEST_SNR), quantum_of(weight)
 

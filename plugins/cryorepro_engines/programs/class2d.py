@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from cryorepro.em.errors import InputError
 from cryorepro.model.class2d_stages import Class2DParameters
 from cryorepro.model.stage import StageRequest
-from cryorepro_engines.programs._main import parameters_of, run_program
+from cryorepro_engines.programs._main import parameters_of
+from cryorepro_engines.programs._processes import placed, run_shared_program
 
 if TYPE_CHECKING:
     from cryorepro.em.class2d import Class2DJob
@@ -34,18 +35,19 @@ def work(request: StageRequest) -> None:
     # Parallel work is done by processes of one thread each: the same bits for any number of them.
     torch.set_num_threads(1)
     keep_freed_memory()
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
-    parameters = parameters_of(request, Class2DParameters)
-    loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
-    job = Class2DJob(loaded.images, _settings(request, parameters), request.seed, request.threads)
-    files = _files(request, job, loaded)
-    state = _first_state(request, job, files, loaded)
-    started = time.monotonic()
-    for done in classify_2d(job, state):
-        files.write(done)
-        print(_line(files, done, time.monotonic() - started), flush=True)
+    with placed(request) as (device, ranks, workers):
+        parameters = parameters_of(request, Class2DParameters)
+        loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
+        job = Class2DJob(loaded.images, _settings(request, parameters), request.seed)
+        job = replace(job, device=device, ranks=ranks, workers=workers, exact=request.deterministic)
+        files = _files(request, job, loaded)
+        state = _first_state(request, job, files, loaded)
         started = time.monotonic()
+        for done in classify_2d(job, state):
+            if ranks.first:
+                files.write(done)
+                print(_line(files, done, time.monotonic() - started), flush=True)
+            started = time.monotonic()
 
 
 def _settings(request: StageRequest, parameters: Class2DParameters) -> Class2DSettings:
@@ -88,14 +90,18 @@ def _first_state(request: StageRequest, job: Class2DJob, files: Class2DFiles, lo
         last = last_iteration(
             request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes, stacked=True
         )
+        # what one process saw counts for all: the first may write before another has looked
+        last = job.ranks.gather(last)[0]
         if last is not None:
             return _resumed(last, job, files, loaded)
     references = None
     if "references" in request.inputs:
         references = read_image_references(request.inputs["references"], classes, images.box_px)
-    files.clear()
+    if job.ranks.first:
+        files.clear()
     state = start_2d(job, loaded.start_poses(), references)
-    files.write(state)
+    if job.ranks.first:
+        files.write(state)
     return state
 
 
@@ -125,4 +131,4 @@ def _line(files: Class2DFiles, state: Class2DState, seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    run_program(work)
+    run_shared_program(work)

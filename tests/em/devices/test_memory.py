@@ -126,14 +126,18 @@ def test_halving_ends() -> None:
         assert 3 <= steps <= 40
 
 
-def _peak(**asked: Any) -> dict[str, int]:
+def _printed(module: str, argument: str) -> str:
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-m", "tests.em.devices.peak", json.dumps(asked)]
+    command = [sys.executable, "-m", f"tests.em.devices.{module}", argument]
     # what is freed goes back at once: only what is in use together counts
     strict = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     environment = os.environ | strict
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True, timeout=300, env=environment)
-    found: dict[str, int] = json.loads(done.stdout)
+    return done.stdout
+
+
+def _peak(**asked: Any) -> dict[str, int]:
+    found: dict[str, int] = json.loads(_printed("peak", json.dumps(asked)))
     return found
 
 
@@ -157,6 +161,12 @@ def test_four_times_the_particles_take_no_more_memory() -> None:
     few, many = (_peak(count=count, chunk=count, **same)["measured"] for count in (100, 400))
     # their images alone would take 20 MB more, and what is made of them several times that
     assert many - few < 8_000_000
+
+
+def test_four_times_the_particles_of_a_2d_classification_take_no_more_memory() -> None:
+    few, many = (int(_printed("peak_2d", str(count))) for count in (200, 800))
+    # their images alone would take 10 MB more
+    assert many - few < 2_000_000
 
 
 class _Failing:

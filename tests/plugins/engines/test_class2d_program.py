@@ -87,6 +87,18 @@ def test_any_number_of_threads_and_a_resumed_run_write_the_same_bits(star: Path,
         assert ours.read_bytes() == theirs.read_bytes(), name
 
 
+def test_any_number_of_processes_gives_the_same_bits_in_deterministic_mode(star: Path, tmp_path: Path) -> None:
+    # four: more than there are chunks of particles, so that some have nothing to do
+    asked = {n: _request(star, tmp_path / f"by{n}", processes=n, deterministic=True) for n in (1, 2, 4)}
+    for number, request in asked.items():
+        done = _run(request)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0].startswith(f"{number} process(es)" if number > 1 else "iteration 1/3") and len(lines) >= 3
+    for name in ("classes.mrcs", "data.star", "model.star", "sampling.star"):
+        assert len({(request.output_dir / f"run_it003_{name}").read_bytes() for request in asked.values()}) == 1, name
+
+
 def test_fast_subsets_leave_the_other_particles_where_they_were(star: Path, tmp_path: Path) -> None:
     asked = _request(star, tmp_path / "out", iterations=1, number_of_classes=1, fast_subsets=True)
     assert _run(asked).returncode == 0
