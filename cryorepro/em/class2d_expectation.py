@@ -7,7 +7,6 @@ quanta: the result then has the same bits on any number of processes too.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,13 +16,14 @@ from cryorepro.em.class2d_chunk import PlaneChunk
 from cryorepro.em.class2d_coarse import make_coarse_table
 from cryorepro.em.class2d_grid import PlaneModel
 from cryorepro.em.class2d_totals import PlaneTotals
+from cryorepro.em.devices.halving import with_what_fits
 from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_sums import Arrays, poses_from_arrays
 from cryorepro.em.expectation import Expectation
 from cryorepro.em.expectation_tasks import joined_poses
 from cryorepro.em.fixed_point import bounded_quanta
 from cryorepro.em.imageset import ImageSet, Poses
-from cryorepro.em.parallel import WorkerError, map_in_order
+from cryorepro.em.parallel import map_in_order
 
 _SMALLEST_CHUNK = 128
 _MOST_CHUNKS = 48
@@ -65,30 +65,13 @@ def plane_expectation(
     size = max(_SMALLEST_CHUNK, -(-int(chosen.shape[0]) // _MOST_CHUNKS))
     chunks = torch.split(chosen, size)
     mine = [chunks[number] for number in ranks.share(len(chunks))]
-    totals, parts = _with_what_fits(images, poses, model, mine, workers if model.device.type == "cpu" else 1)
+    workers = workers if model.device.type == "cpu" else 1
+    totals, parts = with_what_fits(
+        lambda plan: _own_step(images, poses, replace(model, plan=plan), mine, workers), model.plan, model.device
+    )
     totals.combine(ranks)
     found = joined_poses([part for several in ranks.gather(parts) for part in several])
     return _result(totals, found, model)
-
-
-def _with_what_fits(
-    images: ImageSet, poses: Poses, model: PlaneModel, chunks: list[Tensor], workers: int
-) -> tuple[PlaneTotals, list[Poses]]:
-    """This process's step, with a smaller plan after each failure for lack of memory."""
-    while True:
-        try:
-            return _own_step(images, poses, model, chunks, workers)
-        except (torch.OutOfMemoryError, MemoryError, WorkerError) as error:
-            smaller = model.plan.smaller()
-            if smaller is None or (isinstance(error, WorkerError) and not error.lack_of_memory):
-                raise
-            model = replace(model, plan=smaller)
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        logging.getLogger(__name__).warning(
-            "out of memory: the step starts again with half of what it held at once (%d particles, tables of %d MB)",
-            smaller.block_particles, smaller.table_bytes >> 20,
-        )  # fmt: skip
 
 
 def _own_step(

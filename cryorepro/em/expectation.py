@@ -7,7 +7,6 @@ the result then has the same bits for any number of workers and processes, and f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -17,13 +16,14 @@ from torch import Tensor
 from cryorepro.em.coarse_grid import make_coarse_grid
 from cryorepro.em.coarse_samples import PackedSamples
 from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.halving import with_what_fits
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import EstepModel
 from cryorepro.em.expectation_tasks import FineStep, Step, coarse_task, fine_task, joined_poses
 from cryorepro.em.fine_grid import make_fine_grid, row_bytes
 from cryorepro.em.fixed_point import step_quanta
 from cryorepro.em.imageset import ImageSet, Poses
-from cryorepro.em.parallel import WorkerError
 from cryorepro.em.step_totals import Totals
 from cryorepro.em.team import Team
 
@@ -135,23 +135,18 @@ def _with_what_fits(
 ) -> tuple[Totals, list[Poses]]:
     """This process's step, with a smaller plan after each failure for lack of memory."""
     before = team.used
-    while True:
-        plan = model.plan if team.plan is None else team.plan
-        try:
-            return _own_step(images, poses, replace(model, plan=plan), _chunks(mine, model, size), team)
-        except (torch.OutOfMemoryError, MemoryError, WorkerError) as error:
-            smaller = plan.smaller()
-            if smaller is None or (isinstance(error, WorkerError) and not error.lack_of_memory):
-                raise
-            team.plan = smaller
-            team.restart()
+
+    def begin_again(plan: Plan) -> None:
+        team.plan = plan
+        team.restart()
         team.release(before)
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        logging.getLogger(__name__).warning(
-            "out of memory: the step starts again with half of what it held at once (%d particles, tables of %d MB)",
-            smaller.block_particles, smaller.table_bytes >> 20,
-        )  # fmt: skip
+
+    return with_what_fits(
+        lambda plan: _own_step(images, poses, replace(model, plan=plan), _chunks(mine, model, size), team),
+        model.plan if team.plan is None else team.plan,
+        model.device,
+        begin_again,
+    )
 
 
 def _own_step(

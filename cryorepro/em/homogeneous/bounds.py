@@ -37,7 +37,7 @@ def largest_shell_power(projector: Projector, matrices: Tensor, plane: HalfPlane
 
 def shell_sums(values: Tensor, plane: HalfPlane, shells: int) -> Tensor:
     """Sums ``[b, shells]`` of ``values [b, n]`` over the shells of ``plane``."""
-    out = torch.zeros(values.shape[0], shells, dtype=values.dtype)
+    out = torch.zeros(values.shape[0], shells, dtype=values.dtype, device=values.device)
     return out.index_add_(1, plane.shell, values)
 
 
@@ -53,5 +53,5 @@ def possible_gain(images: Prepared, scale: Tensor, plane: HalfPlane, power: Tens
     cumulative = largest.cumsum(dim=1)
     compared = torch.stack([cumulative[:, level.radius] for level in levels], dim=1)
     beyond = (cumulative[:, levels[-1].radius, None] - compared).clamp(min=0.0)
-    lost = torch.tensor([min(1.0, _LOST_PER_SQUARED_PHASE * level.phase**2) for level in levels])
+    lost = torch.tensor([min(1.0, _LOST_PER_SQUARED_PHASE * level.phase**2) for level in levels]).to(compared)
     return 0.5 * beyond + _DEVIATIONS * beyond.sqrt() + 0.5 * lost * compared

@@ -40,7 +40,7 @@ def ranked(image: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     order = order[torch.argsort(image[order], stable=True)]
     members = torch.bincount(image, minlength=int(image.max()) + 1)
     starts = members.cumsum(0) - members
-    return order, torch.arange(order.shape[0]) - starts[image[order]]
+    return order, torch.arange(order.shape[0], device=order.device) - starts[image[order]]
 
 
 def keep_best(found: Candidates, threshold: Tensor, keep: int) -> Candidates:
@@ -52,7 +52,7 @@ def keep_best(found: Candidates, threshold: Tensor, keep: int) -> Candidates:
 
 def best_scores(found: Candidates, images: int) -> Tensor:
     """``[b]`` best score of each image; -inf for one without candidates."""
-    out = torch.full((images,), -torch.inf, dtype=found.scores.dtype)
+    out = torch.full((images,), -torch.inf, dtype=found.scores.dtype, device=found.scores.device)
     return out.scatter_reduce_(0, found.image, found.scores, "amax")
 
 

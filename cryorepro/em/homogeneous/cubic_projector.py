@@ -52,7 +52,7 @@ class CubicProjector(Projector):
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         pixels = torch.stack([plane.kx, plane.ky]).to(matrices) * self.padding
         x, y, z = (matrices[:, :2].permute(2, 0, 1).reshape(-1, 2) @ pixels).reshape(3, -1)
-        sign = torch.copysign(torch.ones((), dtype=x.dtype), x)
+        sign = torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
         x, y, z = x.abs(), y * sign, z * sign
         floors = [v.floor() for v in (x, y, z)]
         weights = [spline_weights(v - low) for v, low in zip((x, y, z), floors, strict=True)]

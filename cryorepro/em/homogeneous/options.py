@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+
+from cryorepro.em.devices.choice import CPU
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class HomogeneousOptions:
         solvent_mask: ``[n, n, n]`` in place of the dynamic one.
         local_filter: of a non-uniform refinement; None filters uniformly by the FSC.
         without_gain: iterations without a gain in resolution after which the refinement ends.
+        device: where particles are searched; maps are filtered on the CPU.
     """
 
     particle_diameter_angstrom: float
@@ -70,3 +74,4 @@ class HomogeneousOptions:
     solvent_mask: Tensor | None = None
     local_filter: LocalFilterOptions | None = field(default=None)
     without_gain: int = 2
+    device: torch.device = CPU

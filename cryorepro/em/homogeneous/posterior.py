@@ -31,7 +31,7 @@ class Weights:
 def pose_weights(projector: Projector, data: Weighted, found: Candidates, level: Level) -> Weights:
     """The posterior over the candidates and the shifts next to theirs; shares below a thousandth are left out."""
     images = data.values.shape[0]
-    offsets = _OFFSETS * level.shift_step_px
+    offsets = _OFFSETS.to(found.shifts.device) * level.shift_step_px
     scores = block_scores(projector, data, found, found.matrices[:, None], offsets, level.radius)[:, :, 0]
     every = Candidates(
         found.image.repeat_interleave(offsets.shape[0]),
@@ -48,5 +48,5 @@ def pose_weights(projector: Projector, data: Weighted, found: Candidates, level:
 
 
 def _normalised(weight: Tensor, image: Tensor, images: int) -> Tensor:
-    total = torch.zeros(images, dtype=weight.dtype).index_add_(0, image, weight)
+    total = torch.zeros(images, dtype=weight.dtype, device=weight.device).index_add_(0, image, weight)
     return weight / total[image]

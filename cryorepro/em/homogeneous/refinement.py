@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.assignment_accuracy import assignment_changes
+from cryorepro.em.devices.memory import free_bytes
+from cryorepro.em.devices.planning import largest_plan
 from cryorepro.em.errors import InputError
 from cryorepro.em.fourier import half_plane, shell_pixel_counts
 from cryorepro.em.fsc import MaskedFsc
@@ -29,7 +31,7 @@ from cryorepro.em.homogeneous.levels import KEPT, KEPT_LATER, Level, make_levels
 from cryorepro.em.homogeneous.options import HomogeneousOptions
 from cryorepro.em.homogeneous.posterior import SPREAD_NATS
 from cryorepro.em.homogeneous.regularise import AnyLocalFilter, Frame, HalfMaps, half_maps, regularised
-from cryorepro.em.homogeneous.search import SearchModel
+from cryorepro.em.homogeneous.search import CPU_PLAN, SearchModel
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.lowpass import lowpass_map
 from cryorepro.em.masks import soft_circle
@@ -236,13 +238,14 @@ def half_model(
 ) -> HalfModel:
     """What the next search of one half assumes."""
     first = state.refinement.iteration == 0
-    plane = half_plane(frame.box_px, frame.radius)
-    projector: Projector = KERNELS[options.kernel](half.reference, frame.radius, options.padding)
+    device = options.device
+    plane = half_plane(frame.box_px, frame.radius).to(device)
+    projector: Projector = KERNELS[options.kernel](half.reference.to(device), frame.radius, options.padding)
     levels = levels_of(images, state.refinement, options)
     reach = options.shift_range_px if first else options.later_shift_range_px
     grid = make_sampling(options.healpix_order, 0, reach, levels[0].shift_step_px, 0.0, options.symmetry)
-    matrices = grid.orientations().matrices(half_turn=True).reshape(-1, 3, 3)
-    shifts = translation_grid(reach, levels[0].shift_step_px)
+    matrices = grid.orientations().matrices(half_turn=True).reshape(-1, 3, 3).to(device)
+    shifts = translation_grid(reach, levels[0].shift_step_px).to(device)
     search = SearchModel(
         projector=projector,
         plane=plane,
@@ -251,8 +254,10 @@ def half_model(
         shell_power=largest_shell_power(projector, matrices, plane, frame.box_px // 2 + 1),
         any_scale=first,
         spread_nats=SPREAD_NATS if options.marginalise else 0.0,
+        plan=CPU_PLAN if device.type == "cpu" else largest_plan(device, free_bytes(device)),
     )
-    preparation = Preparation(plane, _circle(images, options), half.sigma2, options.correct_ctf)
+    sigma2 = half.sigma2.to(device)
+    preparation = Preparation(plane, _circle(images, options).to(device), sigma2, options.correct_ctf)
     return HalfModel(preparation, search, state.scale, earlier=not first, marginalise=options.marginalise)
 
 

@@ -17,7 +17,8 @@ from cryorepro.em.homogeneous.candidates import Candidates
 from cryorepro.em.preparation import Prepared
 from cryorepro.em.projection import Projector
 
-_NUMBERS_AT_ONCE = 1 << 23
+NUMBERS_AT_ONCE = 1 << 23
+"""Gathered at once on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class Weighted:
         values: ``[b, n]`` complex64, image times c / s2.
         power: ``[b, n]`` float32, c^2 / s2.
         any_scale: compare at the best intensity.
+        numbers: of slices and images that are gathered at once.
     """
 
     plane: HalfPlane
     values: Tensor
     power: Tensor
     any_scale: bool
+    numbers: int = NUMBERS_AT_ONCE
 
     def scores(self, cross: Tensor, power: Tensor) -> Tensor:
         """From the cross term and the power term, which must broadcast."""
@@ -43,11 +46,13 @@ class Weighted:
         return cross - 0.5 * power
 
 
-def weighted_images(plane: HalfPlane, images: Prepared, scale: Tensor, any_scale: bool) -> Weighted:
-    """The prepared images of intensities ``scale [b]``."""
+def weighted_images(
+    plane: HalfPlane, images: Prepared, scale: Tensor, any_scale: bool, numbers: int = NUMBERS_AT_ONCE
+) -> Weighted:
+    """The prepared images of intensities ``scale [b]``; for the rest see `Weighted`."""
     modelled = images.ctf * scale[:, None]
     weight = modelled * images.inverse_sigma2
-    return Weighted(plane, images.masked * weight, modelled * weight, any_scale)
+    return Weighted(plane, images.masked * weight, modelled * weight, any_scale, numbers)
 
 
 def score_children(
@@ -66,7 +71,7 @@ def score_children(
 
 def score_poses(projector: Projector, data: Weighted, poses: Candidates, radius: int) -> Candidates:
     """The same poses with their scores over the shells to ``radius``."""
-    return score_children(projector, data, poses, poses.matrices[:, None], torch.zeros(1, 2).double(), radius)
+    return score_children(projector, data, poses, poses.matrices[:, None], poses.shifts.new_zeros(1, 2), radius)
 
 
 def block_scores(
@@ -75,7 +80,7 @@ def block_scores(
     """Scores ``[c, t, m]`` of ``children [c, m, 3, 3]`` at their parents' shifts plus ``offsets [t, 2]``."""
     pixels = data.plane.coarse_length(radius)
     per_parent = pixels * 2 * (offsets.shape[0] + children.shape[1])
-    blocks = torch.split(torch.arange(children.shape[0]), max(1, _NUMBERS_AT_ONCE // per_parent))
+    blocks = torch.split(torch.arange(children.shape[0], device=children.device), max(1, data.numbers // per_parent))
     return torch.cat([_scores(projector, data, parents.select(b), children[b], offsets, pixels) for b in blocks])
 
 
@@ -84,7 +89,7 @@ def _scores(
 ) -> Tensor:
     count, members = children.shape[:2]
     plane = data.plane.prefix(pixels)
-    slices = torch.empty(count * members, 2, pixels)
+    slices = torch.empty(count * members, 2, pixels, device=children.device)
     projector.slices_into(slices, children.reshape(-1, 3, 3), plane)
     slices = slices.reshape(count, members, 2 * pixels)
     # the parent's own shift first, then the few offsets all parents share

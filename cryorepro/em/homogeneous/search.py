@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.plan import Plan
 from cryorepro.em.fourier import HalfPlane
 from cryorepro.em.homogeneous.bounds import possible_gain
 from cryorepro.em.homogeneous.candidates import Candidates, best_scores, keep_best
 from cryorepro.em.homogeneous.coarse import CoarseTable, coarse_candidates
 from cryorepro.em.homogeneous.levels import Level
-from cryorepro.em.homogeneous.scores import Weighted, score_children, score_poses, weighted_images
+from cryorepro.em.homogeneous.scores import NUMBERS_AT_ONCE, Weighted, score_children, score_poses, weighted_images
 from cryorepro.em.preparation import Prepared
 from cryorepro.em.projection import Projector
 
 _OFFSETS = torch.cartesian_prod(torch.arange(-1.0, 2.0), torch.arange(-1.0, 2.0)).double()
 _CORNERS = torch.cartesian_prod(*[torch.tensor([-0.25, 0.25], dtype=torch.float64)] * 3)
+CPU_PLAN = Plan(block_particles=32, images_per_block=8, scores_per_block=1 << 40, numbers_per_batch=NUMBERS_AT_ONCE)
+"""What suits the caches of a CPU: images searched together, those of a product, and numbers gathered at once."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class SearchModel:
         shell_power: ``[shells]`` of `bounds.largest_shell_power`.
         any_scale: compare at the best intensity of each pose rather than the known one: for a first reference.
         spread_nats: how far below the best score candidates are kept on the last level.
+        plan: how much is held at once.
     """
 
     projector: Projector
@@ -46,6 +50,16 @@ class SearchModel:
     shell_power: Tensor
     any_scale: bool = False
     spread_nats: float = 0.0
+    plan: Plan = CPU_PLAN
+
+    @property
+    def device(self) -> torch.device:
+        """Where the search runs."""
+        return self.projector.device
+
+    def weighted(self, images: Prepared, scale: Tensor) -> Weighted:
+        """The images of intensities ``scale [b]`` as they are compared."""
+        return weighted_images(self.plane, images, scale, self.any_scale, self.plan.numbers_per_batch)
 
 
 @dataclass(frozen=True)
@@ -65,23 +79,26 @@ def search(model: SearchModel, images: Prepared, scale: Tensor, earlier: Candida
     ``earlier`` has one pose per image, from an earlier iteration: it bounds the score from below from the start, and
     its neighbourhood is searched on every level.
     """
-    data = weighted_images(model.plane, images, scale, any_scale=model.any_scale)
+    data = model.weighted(images, scale)
     count, last = images.masked.shape[0], model.levels[-1].radius
     gain = possible_gain(images, scale, model.plane, model.shell_power, model.levels)
     gain[:, -1] = model.spread_nats
-    known = torch.full((count,), -torch.inf)
+    known = torch.full((count,), -torch.inf, device=model.device)
     if earlier is not None:
         earlier = score_poses(model.projector, data, earlier, last)
         known = best_scores(earlier, count)
-    found = coarse_candidates(model.coarse, data, model.levels[0].keep)
+    per_image = 2 * model.coarse.matrices.shape[0] * model.coarse.shifts.shape[0]
+    together = max(1, min(model.plan.images_per_block, model.plan.scores_per_block // per_image))
+    found = coarse_candidates(model.coarse, data, model.levels[0].keep, together)
     scored = 0
     for number, level in enumerate(model.levels):
         if number > 0:
             children = child_matrices(found.matrices, model.levels[number - 1].step_deg)
-            found = score_children(model.projector, data, found, children, _OFFSETS * level.shift_step_px, level.radius)
+            offsets = _OFFSETS.to(model.device) * level.shift_step_px
+            found = score_children(model.projector, data, found, children, offsets, level.radius)
             scored += int(found.image.shape[0])
         known = _raised(model, data, found, known, level, last)
-        threshold = torch.full((count,), -torch.inf) if model.any_scale else known - gain[:, number]
+        threshold = torch.full_like(known, -torch.inf) if model.any_scale else known - gain[:, number]
         found = keep_best(found, threshold, level.keep)
         if earlier is not None and number < len(model.levels) - 1:
             found = found.joined(earlier)
@@ -90,7 +107,7 @@ def search(model: SearchModel, images: Prepared, scale: Tensor, earlier: Candida
 
 def child_matrices(matrices: Tensor, step_deg: float) -> Tensor:
     """``[c, 8, 3, 3]``: the cell of ``step_deg`` about each orientation, cut in two along each of three axes."""
-    children: Tensor = _turns(_CORNERS * step_deg) @ matrices[:, None]
+    children: Tensor = _turns(_CORNERS.to(matrices) * step_deg) @ matrices[:, None]
     return children
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cryorepro.em.errors import InputError
@@ -36,6 +37,7 @@ def refine(request: StageRequest, parameters: HomogeneousRefinementParameters) -
     """`work` with the parameters of either kind."""
     import torch
 
+    from cryorepro.em.devices.choice import chosen_device
     from cryorepro.em.homogeneous.refinement import finish, run
     from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
@@ -43,12 +45,11 @@ def refine(request: StageRequest, parameters: HomogeneousRefinementParameters) -
     # Parallel work is done by processes of one thread each: the same bits for any number of them.
     torch.set_num_threads(1)
     keep_freed_memory()
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: device '{request.device}' is not supported by this program yet.")
+    device = chosen_device(request.device, f"stage {request.stage}")
     loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
     if len(loaded.images) < 2:
         raise InputError(f"{loaded.particles.source}: one particle cannot be divided into two halves.")
-    options = _options(request, parameters, loaded)
+    options = replace(_options(request, parameters, loaded), device=device)
     files = _files(request, parameters, options, loaded)
     images, seed, workers = loaded.images, request.seed, request.threads
     state = _first_state(request, parameters, options, files, loaded)
