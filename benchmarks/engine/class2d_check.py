@@ -37,8 +37,17 @@ class Agreement:
     worst_average_correlation: float
 
 
-def run_check(directory: Path, particles: int = 200, views: int = 4, psi_step_degrees: float = 12.0) -> Agreement:
-    """Simulate, run both programs from the true projections at 40 A, compare particle by particle."""
+def run_check(
+    directory: Path,
+    particles: int = 200,
+    views: int = 4,
+    psi_step_degrees: float = 12.0,
+    strict_angstrom: float | None = None,
+) -> Agreement:
+    """Simulate, run both programs from the true projections at 40 A, compare particle by particle.
+
+    ``strict_angstrom`` is RELION's ``--strict_highres_exp``.
+    """
     seen = view_set(particles, views)
     star = write_set(seen.data, directory)
     pixel = seen.data.imaging.pixel_size_angstrom
@@ -49,6 +58,7 @@ def run_check(directory: Path, particles: int = 200, views: int = 4, psi_step_de
     options = Options(
         classes=views, iterations=1, psi_step_degrees=psi_step_degrees, references=directory / "references.star",
         ini_high_angstrom=40.0, offset_sigma_angstrom=1000.0, perturbation=0.0,
+        strict_highres_angstrom=strict_angstrom,
     )  # fmt: skip
     relion_job(star, directory / "relion", options)
     our_job(star, directory / "ours", options)

@@ -33,6 +33,7 @@ class Options:
     threads: int = 1
     tau2_fudge: float = 2.0
     particle_diameter_angstrom: float = DIAMETER_ANGSTROM
+    strict_highres_angstrom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ def relion_job(star: Path, output: Path, options: Options) -> Spent:
         argv += ["--ref", str(options.references), "--ctf_corrected_ref"]
     if options.ini_high_angstrom is not None:
         argv += ["--ini_high", str(options.ini_high_angstrom)]
+    if options.strict_highres_angstrom is not None:
+        argv += ["--strict_highres_exp", str(options.strict_highres_angstrom)]
     return _timed(argv, star.parent)
 
 
@@ -69,7 +72,7 @@ def our_job(star: Path, output: Path, options: Options) -> Spent:
         "particle_diameter_angstrom": options.particle_diameter_angstrom, "oversampling": 1, "zero_mask": True,
         "psi_step_degrees": options.psi_step_degrees, "offset_range_px": 5.0, "offset_step_px": 2.0, "norm": True,
         "offset_sigma_angstrom": options.offset_sigma_angstrom, "perturbation": options.perturbation, "scale": True,
-        "ini_high_angstrom": options.ini_high_angstrom,
+        "ini_high_angstrom": options.ini_high_angstrom, "strict_highres_angstrom": options.strict_highres_angstrom,
     }  # fmt: skip
     inputs = {"particles": str(star)}
     if options.references is not None:

@@ -52,13 +52,18 @@ class Agreement:
     wall_seconds: tuple[float, float]
 
 
-def run_check(directory: Path, particles: int, healpix_order: int, threads: int) -> Agreement:
-    """Simulate, run both programs, compare."""
+def run_check(
+    directory: Path, particles: int, healpix_order: int, threads: int, strict_angstrom: float | None = None
+) -> Agreement:
+    """Simulate, run both programs, compare; ``strict_angstrom`` is RELION's ``--strict_highres_exp``."""
     data = simulated_set(particles)
     star = write_set(data, directory)
     references = _write_references(data, directory)
-    relion = _timed(_relion_command(star, references, directory / "relion", healpix_order, threads), directory)
-    ours = _timed(_our_command(star, references, directory / "ours", healpix_order, threads), directory)
+    relion_command = _relion_command(star, references, directory / "relion", healpix_order, threads)
+    if strict_angstrom is not None:
+        relion_command += ["--strict_highres_exp", str(strict_angstrom)]
+    our_command = _our_command(star, references, directory / "ours", healpix_order, threads, strict_angstrom)
+    relion, ours = _timed(relion_command, directory), _timed(our_command, directory)
     return _compare(directory, data, relion, ours)
 
 
@@ -82,13 +87,15 @@ def _relion_command(star: Path, references: Path, output: Path, order: int, thre
     return ["relion_refine", *files, *options.split()]
 
 
-def _our_command(star: Path, references: Path, output: Path, order: int, threads: int) -> list[str]:
+def _our_command(
+    star: Path, references: Path, output: Path, order: int, threads: int, strict_angstrom: float | None
+) -> list[str]:
     output.mkdir()
     parameters = {
         "number_of_classes": 3, "iterations": 1, "ini_high_angstrom": LOW_PASS_ANGSTROM, "tau2_fudge": 4.0,
         "particle_diameter_angstrom": DIAMETER_ANGSTROM, "healpix_order": order, "offset_sigma_angstrom": 1000.0,
         "perturbation": 0.0, "ctf_corrected_ref": True, "flatten_solvent": True, "zero_mask": True, "norm": True,
-        "scale": True,
+        "scale": True, "strict_highres_angstrom": strict_angstrom,
     }  # fmt: skip
     request = {
         "stage": "class3d", "kind": "class3d", "parameters": parameters, "output_dir": str(output), "seed": 1,

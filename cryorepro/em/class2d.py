@@ -18,6 +18,7 @@ from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.memory import free_bytes
 from cryorepro.em.devices.planning import largest_plan
 from cryorepro.em.devices.ranks import ALONE, Ranks
+from cryorepro.em.estep_model import strict_shell
 from cryorepro.em.imageset import ImageSet
 from cryorepro.em.masks import soft_circle
 from cryorepro.em.maximisation import (
@@ -118,6 +119,8 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         average_norm=state.average_norm,
         fill_seed=None if settings.zero_mask else job.seed,
     )
+    coarse = radius if settings.oversampling == 0 else _coarse_shell(job, sampling, radius)
+    strict = strict_shell(job.extent_angstrom, settings.strict_highres_angstrom, radius)
     early = state.iteration < settings.early_iterations
     offset_sigma_px = state.offset_sigma_angstrom / job.pixel_angstrom
     fractions = torch.full_like(state.class_fractions, 1.0 / settings.number_of_classes)
@@ -127,7 +130,8 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         preparation=preparation,
         image_radius=radius,
         padding=settings.padding,
-        coarse_shell=radius if settings.oversampling == 0 else _coarse_shell(job, sampling, radius),
+        coarse_shell=coarse if strict is None else strict,
+        score_shell=strict,
         log_prior=torch.log(fractions if early else state.class_fractions),
         offset_sigma_px=min(offset_sigma_px, _EARLY_OFFSET_SIGMA_PX) if early else offset_sigma_px,
         class_offset_px=state.class_offset_px,
@@ -152,10 +156,7 @@ def subset(job: Class2DJob, number: int) -> Tensor | None:
 
 
 def _image_radius(job: Class2DJob, state: Class2DState) -> int:
-    radius = min(state.resolution_shell + _SIZE_INCREMENT_SHELLS, job.images.box_px // 2)
-    if job.settings.strict_highres_angstrom is not None:
-        radius = min(radius, max(1, round(job.extent_angstrom / job.settings.strict_highres_angstrom)))
-    return radius
+    return min(state.resolution_shell + _SIZE_INCREMENT_SHELLS, job.images.box_px // 2)
 
 
 def _coarse_shell(job: Class2DJob, sampling: PlaneSampling, radius: int) -> int:

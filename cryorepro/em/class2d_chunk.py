@@ -122,9 +122,9 @@ class PlaneChunk:
         psi = model.sampling.fine_psi_deg()[angle] + 180.0 * found.turned.cpu()
         euler = torch.zeros(row.shape[0], 3, dtype=torch.float64)
         euler[:, 2] = (psi + 180.0) % 360.0 - 180.0
-        inverse = images.inverse_sigma2 * model.compared
-        power = (images.masked.abs().square() * inverse).sum(dim=1, dtype=torch.float64)
-        normaliser = -torch.log(inverse[:, 1:].double() / (2.0 * torch.pi)).sum(dim=1)
+        inverse = images.inverse_sigma2[:, 1:]  # the first pixel is the origin
+        power = (images.masked[:, 1:].abs().square() * inverse).sum(dim=1, dtype=torch.float64)
+        normaliser = -torch.log(inverse.double() / (2.0 * torch.pi)).sum(dim=1)
         before = self._poses.norm[index] / model.preparation.average_norm
         spread = (2.0 * residual[:, 1:].sum(dim=1)).clamp(min=0.0).sqrt()
         return Poses(

@@ -90,6 +90,7 @@ class PlaneModel:
         preparation: how images are masked, normalised and cut to the half plane.
         image_radius, padding: Fourier radius of the fine pass, and the grids' padding.
         coarse_shell: Fourier radius of the coarse pass.
+        score_shell: Fourier radius beyond which nothing is compared, only inserted; None: no such limit.
         log_prior: ``[k]`` log of the prior probability of each class (-inf: never).
         offset_sigma_px, class_offset_px: the offsets' Gaussian prior, and its centre ``[k, 2]`` per class.
         scale: ``[scale groups]`` intensity of each group's signal.
@@ -114,6 +115,7 @@ class PlaneModel:
     scale: Tensor
     adaptive_fraction: float = 0.999
     intact_first_peak: bool = False
+    score_shell: int | None = None
     reduced_precision: bool = True
     plan: Plan = Plan()
     quanta: tuple[float, float] | None = None
@@ -143,8 +145,10 @@ class PlaneModel:
 
     @cached_property
     def compared(self) -> Tensor:
-        """``[n]`` float32, 0 at the origin, the first pixel, which no score uses, and 1 elsewhere."""
-        return (torch.arange(len(self.plane), device=self.device) > 0).float()
+        """``[n]`` float32, 1 where a pixel is compared: not the first, the origin, nor beyond ``score_shell``."""
+        every = torch.arange(len(self.plane), device=self.device)
+        last = len(self.plane) if self.score_shell is None else self.plane.coarse_length(self.score_shell)
+        return ((every > 0) & (every < last)).float()
 
     @cached_property
     def columns(self) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cryorepro.em.class3d_state import Class3DSettings, Class3DState
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.ranks import ALONE, Ranks
-from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.estep_model import EstepModel, strict_shell
 from cryorepro.em.expectation import Expectation, expectation, make_team
 from cryorepro.em.expectation_plan import placed, planned
 from cryorepro.em.fourier import half_plane
@@ -147,11 +147,8 @@ def iterate(job: Class3DJob, state: Class3DState, team: Team | None = None) -> C
 
 
 def image_radius(job: Class3DJob, state: Class3DState) -> int:
-    """Fourier radius of the next iteration: ten shells beyond what is resolved, within the box and limits."""
-    radius = min(state.resolution_shell + _SIZE_INCREMENT_SHELLS, job.images.box_px // 2)
-    if job.settings.strict_highres_angstrom is not None:
-        radius = min(radius, max(1, round(job.extent_angstrom / job.settings.strict_highres_angstrom)))
-    return radius
+    """Fourier radius of the next iteration: ten shells beyond what is resolved, within the box."""
+    return min(state.resolution_shell + _SIZE_INCREMENT_SHELLS, job.images.box_px // 2)
 
 
 def coarse_shell(job: Class3DJob, sampling: Sampling, radius: int) -> int:
@@ -193,11 +190,12 @@ def _estep_model(
         fill_seed=None if settings.zero_mask else job.seed,
     )
     coarse = radius if settings.oversampling == 0 else coarse_shell(job, sampling, radius)
+    compared = strict_shell(job.extent_angstrom, settings.strict_highres_angstrom, radius)
     model = EstepModel(
         projectors=projectors,
         sampling=sampling,
         preparation=preparation,
-        coarse_shell=coarse,
+        coarse_shell=coarse if compared is None else compared,
         log_prior=torch.log(state.direction_prior).to(job.device),
         offset_sigma_px=state.offset_sigma_angstrom / images.pixel_size_angstrom,
         scale=state.scale,
@@ -205,6 +203,7 @@ def _estep_model(
         cross_correlation=settings.firstiter_cc and number == 1,
         adaptive_fraction=settings.adaptive_fraction,
         only_class=_seed_classes(job, state, number),
+        score_shell=compared,
         reduced_precision=settings.reduced_precision,
     )
     return replace(model, plan=planned(model, images, job.workers, job.ranks.local_size, job.exact))

@@ -91,6 +91,14 @@ class EstepModel:
         scores.add_(self.log_offset_prior(offset_px).float()[:, :, None])
 
 
+def strict_shell(extent_angstrom: float, limit_angstrom: float | None, radius: int) -> int | None:
+    """Last shell that is compared under ``strict_highres_exp``, in a box of that extent; None for all to ``radius``.
+
+    RELION's rule (seen, 3.1.3): both passes compare that far, and images are inserted to the current size.
+    """
+    return None if limit_angstrom is None else min(radius, max(1, round(extent_angstrom / limit_angstrom)))
+
+
 @dataclass(frozen=True)
 class SliceTable:
     """Slices ``[rows, 2, n]`` float32: real and imaginary parts."""

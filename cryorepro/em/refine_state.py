@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.ranks import ALONE, Ranks
-from cryorepro.em.estep_model import EstepModel
+from cryorepro.em.estep_model import EstepModel, strict_shell
 from cryorepro.em.expectation import Expectation
 from cryorepro.em.expectation_plan import planned
 from cryorepro.em.fourier import half_plane
@@ -138,7 +138,8 @@ def estep_model(
         average_norm=state.average_norm,
         fill_seed=None if options.zero_mask else fill_seed,
     )
-    shell = score_shell(images, options, schedule.radius)
+    extent = images.box_px * images.pixel_size_angstrom
+    shell = strict_shell(extent, options.strict_highres_angstrom, schedule.radius)
     step = coarse_shell(
         images.box_px, images.pixel_size_angstrom, sampling.psi_step_deg, options.particle_diameter_angstrom,
         schedule.radius,
@@ -147,7 +148,7 @@ def estep_model(
         projectors=(Projector(state.reference.to(device), schedule.radius, options.padding),),
         sampling=sampling,
         preparation=preparation,
-        coarse_shell=step if shell is None else min(step, shell),
+        coarse_shell=step if shell is None else shell,
         log_prior=state.direction_prior.log()[None].to(device),
         offset_sigma_px=state.offset_sigma_px,
         scale=state.scale,
@@ -205,11 +206,3 @@ def flattened(volume: Tensor, diameter_px: float, options: RefineOptions) -> Ten
     beyond = 1.0 - mask
     outside = (volume * beyond).sum() / beyond.sum().clamp(min=1e-6)
     return (volume * mask + outside * beyond).float()
-
-
-def score_shell(images: ImageSet, options: RefineOptions, radius: int) -> int | None:
-    """Last shell that is compared: ``strict_highres_exp``; None for all in use."""
-    if options.strict_highres_angstrom is None:
-        return None
-    extent = images.box_px * images.pixel_size_angstrom
-    return min(radius, max(1, round(extent / options.strict_highres_angstrom)))
