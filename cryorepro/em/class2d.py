@@ -38,7 +38,8 @@ _COARSE_KEEPSAFE = 1.5
 # Classes made of random subsets differ by chance alone. Were shifts and class sizes free from the start, a few classes
 # would take everything before the others show anything.
 _EARLY_OFFSET_SIGMA_PX = 0.2
-# RELION's --fast_subsets in 2D: up to iteration 5 so many particles per class, then thrice, then 30 %, then all.
+# RELION's --fast_subsets in 2D, as its log tells: so many particles per class up to iteration 5, three times as many up
+# to 10, up to 15 so many or 30 % of all, whichever is more, then all.
 _SUBSET_PER_CLASS = 100
 
 
@@ -148,7 +149,9 @@ def subset(job: Class2DJob, number: int) -> Tensor | None:
     if not settings.fast_subsets or number > 15:
         return None
     per_stage = _SUBSET_PER_CLASS * settings.number_of_classes
-    wanted = per_stage if number <= 5 else 3 * per_stage if number <= 10 else round(0.3 * count)
+    wanted = per_stage if number <= 5 else 3 * per_stage
+    if number > 10:
+        wanted = max(wanted, round(0.3 * count))
     if wanted >= count:
         return None
     drawn = random_stream(job.seed, f"class2d/subset/{number}").permutation(count)[: max(1, wanted)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryorepro.em.class2d import Class2DJob, classify_2d
+from cryorepro.em.class2d import Class2DJob, classify_2d, subset
 from cryorepro.em.class2d_start import start_2d
 from cryorepro.em.class2d_state import Class2DSettings
 from cryorepro.em.particle_images import open_particle_images
@@ -41,3 +41,16 @@ def test_views_part_when_classes_count_alike_and_shifts_stay_small_at_first(seed
     plain_views, plain_purity = _found(seen, star, seed, 0)
     assert views >= 7 and views > plain_views
     assert purity > plain_purity + 0.1
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(700, (100, 300, 300, 700)), (1500, (100, 300, 450, 1500)), (90, (90, 90, 90, 90))]
+)
+def test_subsets_have_the_sizes_that_relion_uses(count: int, sizes: tuple[int, ...]) -> None:
+    """Counted in RELION 3.1.3's tables of 20 iterations with one class; the set of 90, too small for any, by its rule."""
+    seen = view_set(count, 1, 16, 28.0, 1.0)
+    settings = Class2DSettings(320.0, iterations=20, fast_subsets=True)
+    job = Class2DJob(seen.data.image_set(), settings, 1)
+    for number, size in zip((5, 6, 11, 16), sizes, strict=True):
+        chosen = subset(job, number)
+        assert (count if chosen is None else len(set(chosen.tolist()))) == size
