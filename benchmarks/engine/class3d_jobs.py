@@ -35,6 +35,7 @@ class Job:
     iterations: int = 5
     seed: int = 1
     threads: int = 2
+    processes: int = 1
 
     @property
     def pixel_size_angstrom(self) -> float:
@@ -53,7 +54,7 @@ class Job:
 
 def write_job(job: Job, directory: Path) -> None:
     """Write ``particles.star``, its stack, ``reference.mrc`` and the job itself, unless they are there."""
-    described = json.dumps(asdict(job) | {"iterations": None, "threads": None}, sort_keys=True)
+    described = json.dumps(asdict(job) | {"iterations": None, "threads": None, "processes": None}, sort_keys=True)
     note = directory / "job.json"
     if note.exists():
         if note.read_text() != described:
@@ -93,7 +94,7 @@ def our_command(job: Job, directory: Path, output: str) -> list[str]:
     inputs = {"particles": str(directory / "particles.star"), "reference": str(directory / "reference.mrc")}
     request = {
         "stage": "class3d", "kind": "class3d", "parameters": parameters, "output_dir": str(directory / output),
-        "seed": job.seed, "threads": job.threads, "inputs": inputs,
+        "seed": job.seed, "threads": job.threads, "processes": job.processes, "inputs": inputs,
     }  # fmt: skip
     program = "cryorepro_engines.programs.class3d"
     return [sys.executable, "-m", program, "--request-json", json.dumps(request)]

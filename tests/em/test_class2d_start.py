@@ -47,7 +47,7 @@ def test_views_part_when_classes_count_alike_and_shifts_stay_small_at_first(seed
     ("count", "sizes"), [(700, (100, 300, 300, 700)), (1500, (100, 300, 450, 1500)), (90, (90, 90, 90, 90))]
 )
 def test_subsets_have_the_sizes_that_relion_uses(count: int, sizes: tuple[int, ...]) -> None:
-    """Counted in RELION 3.1.3's tables of 20 iterations with one class; the set of 90, too small for any, by its rule."""
+    """Counted in RELION 3.1.3's tables of 20 iterations with one class; the 90 by its rule."""
     seen = view_set(count, 1, 16, 28.0, 1.0)
     settings = Class2DSettings(320.0, iterations=20, fast_subsets=True)
     job = Class2DJob(seen.data.image_set(), settings, 1)
