@@ -38,11 +38,13 @@ class Kind:
         required: input roles the program cannot do without.
         inspect: checks the files the program left; raises IncompleteJob or InputError.
         progress: how far it is by the files that are there; None for programs without iterations.
+        cpu_only: it takes seconds and runs on the CPU whatever device a run asks for; its notes say so.
     """
 
     required: tuple[str, ...]
     inspect: Callable[[StageRequest], JobReport]
     progress: Callable[[StageRequest], Progress | None] | None = None
+    cpu_only: bool = False
 
 
 def _class3d_progress(request: StageRequest) -> Progress | None:
@@ -180,19 +182,19 @@ KINDS: dict[str, Kind] = {
     "refine3d": Kind(("particles",), _inspect_refine3d, _refine3d_progress),
     "homogeneousrefinement": Kind(("particles", "reference"), inspect_homogeneous_stage, _refine3d_progress),
     "nonuniformrefinement": Kind(("particles", "reference"), inspect_nonuniform_stage, _refine3d_progress),
-    "classselection": Kind(("particles",), _inspect_classselection),
-    "reextraction": Kind(("particles",), _inspect_reextraction),
+    "classselection": Kind(("particles",), _inspect_classselection, cpu_only=True),
+    "reextraction": Kind(("particles",), _inspect_reextraction, cpu_only=True),
     "class2d": Kind(("particles",), _inspect_class2d, _class2d_progress),
     "initialmodel": Kind(("particles",), _inspect_initialmodel, _initialmodel_progress),
-    "maskcreate": Kind(("map",), _inspect_maskcreate),
-    "postprocess": Kind(("half1", "half2"), _inspect_postprocess),
-    "localres": Kind(("half1", "half2"), _inspect_localres),
+    "maskcreate": Kind(("map",), _inspect_maskcreate, cpu_only=True),
+    "postprocess": Kind(("half1", "half2"), _inspect_postprocess, cpu_only=True),
+    "localres": Kind(("half1", "half2"), _inspect_localres, cpu_only=True),
     "motioncorrection": Kind(("movies",), inspect_motioncorrection_stage, motioncorrection_progress),
     "ctfestimation": Kind(("micrographs",), _inspect_ctfestimation),
-    "curation": Kind(("micrographs",), _inspect_curation),
+    "curation": Kind(("micrographs",), _inspect_curation, cpu_only=True),
     "picking": Kind(("micrographs",), inspect_picking_stage),
-    "pickinspection": Kind(("coordinates",), inspect_pickinspection_stage),
-    "extraction": Kind(("micrographs", "coordinates"), inspect_extraction_stage),
+    "pickinspection": Kind(("coordinates",), inspect_pickinspection_stage, cpu_only=True),
+    "extraction": Kind(("micrographs", "coordinates"), inspect_extraction_stage, cpu_only=True),
     # which maps it needs depends on which are given
-    "ctfrefine": Kind(("particles",), _inspect_ctfrefine),
+    "ctfrefine": Kind(("particles",), _inspect_ctfrefine, cpu_only=True),
 }

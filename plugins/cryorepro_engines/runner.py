@@ -49,7 +49,8 @@ class RelionLikeRunner:
         """
         del log
         try:
-            report = KINDS[request.kind].inspect(self._effective(request))
+            effective = self._effective(request)
+            report = KINDS[request.kind].inspect(effective)
         except IncompleteJob as error:
             raise StageFailure("incomplete-output", str(error)) from error
         except InputError as error:  # an input that was there when the stage was planned
@@ -63,7 +64,7 @@ class RelionLikeRunner:
             rows=report.rows,
             seed=seed,
             numbers=report.numbers,
-            notes=report.notes,
+            notes=[*report.notes, *_about_device(request, effective)],
         )
 
     def version(self) -> Mapping[str, str]:
@@ -78,7 +79,8 @@ class RelionLikeRunner:
 
     def _effective(self, request: StageRequest) -> StageRequest:
         """The request as the program will get it."""
-        return request
+        kind = KINDS.get(request.kind)
+        return request.model_copy(update={"device": "cpu"}) if kind and kind.cpu_only else request
 
 
 class CpuOnlyRunner(RelionLikeRunner):
@@ -86,6 +88,11 @@ class CpuOnlyRunner(RelionLikeRunner):
 
     def _effective(self, request: StageRequest) -> StageRequest:
         return request.model_copy(update={"device": "cpu", "deterministic": True})
+
+
+def _about_device(asked: StageRequest, effective: StageRequest) -> list[str]:
+    """That the stage ran elsewhere than the run asked for, if it did."""
+    return [] if asked.device == effective.device else [f"ran on {effective.device}, not on {asked.device}"]
 
 
 def _check_inputs(request: StageRequest) -> None:

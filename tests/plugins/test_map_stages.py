@@ -79,6 +79,17 @@ def test_a_map_that_holds_no_resolutions_is_not_believed(maps: dict[str, Path], 
         RelionLikeRunner().collect(request, request.output_dir / "log.txt")
 
 
+def test_a_run_that_asks_for_a_gpu_gets_its_small_stages_done_on_the_cpu_and_is_told(
+    maps: dict[str, Path], tmp_path: Path
+) -> None:
+    half = float(read_map(maps["half1"])[0].max()) / 2.0
+    request = asked("maskcreate", {"map": maps["half1"]}, tmp_path / "job", threshold=half)
+    found = carried_out("relion-like", request.model_copy(update={"device": "cuda"}))
+    assert "ran on cpu, not on cuda" in found.notes
+    again = request.model_copy(update={"output_dir": tmp_path / "again"})
+    assert "ran on cpu, not on cuda" not in carried_out("relion-like", again).notes
+
+
 @pytest.mark.parametrize("runner", ["relion-like", "relion"])
 def test_a_half_map_that_is_missing_is_named(runner: str, maps: dict[str, Path], tmp_path: Path) -> None:
     only = {"half1": maps["half1"]}

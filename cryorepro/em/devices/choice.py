@@ -38,6 +38,16 @@ def chosen_device(name: str, where: str, local_rank: int = 0) -> torch.device:
     return device
 
 
+def repeat_exactly(device: torch.device) -> None:
+    """Let torch take the variant of each operation that adds in one order, where it has one; CPUs always do.
+
+    On a GPU sums by index add as threads come (torch.use_deterministic_algorithms); operations without such a variant
+    warn.
+    """
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 @contextmanager
 def product_precision(reduced: bool, device: torch.device) -> Iterator[None]:
     """Let products of float32 matrices round their inputs; sums and results stay float32.

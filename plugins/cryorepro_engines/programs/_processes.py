@@ -42,7 +42,7 @@ def placed(request: StageRequest) -> Iterator[tuple[torch.device, Ranks, int]]:
     Raises:
         InputError: the device is not there, or the environment contradicts itself.
     """
-    from cryorepro.em.devices.choice import chosen_device
+    from cryorepro.em.devices.choice import chosen_device, repeat_exactly
     from cryorepro.em.devices.ranks import joined
     from cryorepro.em.parallel import end_with_parent
 
@@ -50,6 +50,8 @@ def placed(request: StageRequest) -> Iterator[tuple[torch.device, Ranks, int]]:
         end_with_parent()
     place = place_in(os.environ)
     device = chosen_device(request.device, f"stage {request.stage}", place.local_rank if place else 0)
+    if request.deterministic:
+        repeat_exactly(device)
     with joined(place, device) as ranks:
         if ranks.first and (ranks.size > 1 or device.type != "cpu"):
             print(f"{ranks.size} process(es), device {device}", flush=True)

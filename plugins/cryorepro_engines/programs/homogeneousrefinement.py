@@ -37,7 +37,7 @@ def refine(request: StageRequest, parameters: HomogeneousRefinementParameters) -
     """`work` with the parameters of either kind."""
     import torch
 
-    from cryorepro.em.devices.choice import chosen_device
+    from cryorepro.em.devices.choice import chosen_device, repeat_exactly
     from cryorepro.em.homogeneous.refinement import finish, run
     from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
@@ -46,6 +46,8 @@ def refine(request: StageRequest, parameters: HomogeneousRefinementParameters) -
     torch.set_num_threads(1)
     keep_freed_memory()
     device = chosen_device(request.device, f"stage {request.stage}")
+    if request.deterministic:
+        repeat_exactly(device)
     loaded = open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf)
     if len(loaded.images) < 2:
         raise InputError(f"{loaded.particles.source}: one particle cannot be divided into two halves.")

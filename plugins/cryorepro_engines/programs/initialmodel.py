@@ -30,7 +30,7 @@ def work(request: StageRequest) -> None:
     """
     import torch
 
-    from cryorepro.em.devices.choice import chosen_device
+    from cryorepro.em.devices.choice import chosen_device, repeat_exactly
     from cryorepro.em.initial_model import climb
     from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
@@ -39,6 +39,8 @@ def work(request: StageRequest) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     device = chosen_device(request.device, f"stage {request.stage}")
+    if request.deterministic:
+        repeat_exactly(device)
     parameters = parameters_of(request, InitialModelParameters)
     loaded = _one_spectrum_per_optics(open_particle_images(request.inputs["particles"], correct_ctf=parameters.ctf))
     job = replace(_job(request, parameters, loaded), device=device)
