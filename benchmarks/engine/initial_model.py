@@ -4,6 +4,7 @@
     python -m benchmarks.engine.initial_model classes --seeds 1 2 3
     python -m benchmarks.engine.initial_model apoferritin --data ../shared/data/apoferritin_EMPIAR-10146
     python -m benchmarks.engine.initial_model relion
+    python -m benchmarks.engine.initial_model course
 
 Every model is made by the stage's own program, from files that hold no pose, class or map. A model from nothing may
 come out mirrored: it is compared in both hands, and the hand is reported.
@@ -59,6 +60,11 @@ APOFERRITIN = {
 }  # fmt: skip
 # One of RELION's first iterations takes most of a minute: enough to compare times, too short to compare maps.
 SHORT = TWIN | {"initial_iterations": 4, "inbetween_iterations": 4, "final_iterations": 1, "write_every": 1}
+# A whole course that RELION can be waited for: small shifts, few and small batches.
+COURSE = TWIN | {
+    "offset_range_px": 3.0, "initial_iterations": 20, "inbetween_iterations": 30, "final_iterations": 10,
+    "initial_subset": 100, "final_subset": 200,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,7 @@ def random_pose_map(star: Path) -> np.ndarray:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the comparisons in a temporary directory and print its lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=("twin", "classes", "apoferritin", "relion"))
+    parser.add_argument("what", choices=("twin", "classes", "apoferritin", "relion", "course"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/apoferritin_EMPIAR-10146"))
     parser.add_argument("--picture", type=Path, help="write sections of the first seed's maps here")
@@ -237,8 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif options.what == "apoferritin":
             apoferritin(directory, options.seeds, options.data, options.picture)
         else:
-            twin(directory / "ours", options.seeds[:1], "ours", SHORT)
-            twin(directory / "relion", options.seeds[:1], "RELION", SHORT)
+            course, seeds = (SHORT, options.seeds[:1]) if options.what == "relion" else (COURSE, options.seeds)
+            twin(directory / "ours", seeds, "ours", course)
+            twin(directory / "relion", seeds, "RELION", course)
 
 
 if __name__ == "__main__":
