@@ -11,12 +11,12 @@ from torch import Tensor
 
 from cryorepro.em.class2d_expectation import PlaneSums, plane_expectation
 from cryorepro.em.class2d_grid import PlaneModel, PlaneSampling, angle_count
+from cryorepro.em.class2d_plan import plane_plan
 from cryorepro.em.class2d_reconstruction import Averages, average_power, reconstruct_averages
 from cryorepro.em.class2d_state import Class2DSettings, Class2DState
 from cryorepro.em.class2d_turning import images_to_grids, plane_with_origin
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.memory import free_bytes
-from cryorepro.em.devices.planning import largest_plan
 from cryorepro.em.devices.ranks import ALONE, Ranks
 from cryorepro.em.estep_model import strict_shell
 from cryorepro.em.imageset import ImageSet
@@ -125,7 +125,7 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
     early = state.iteration < settings.early_iterations
     offset_sigma_px = state.offset_sigma_angstrom / job.pixel_angstrom
     fractions = torch.full_like(state.class_fractions, 1.0 / settings.number_of_classes)
-    return PlaneModel(
+    model = PlaneModel(
         grids=images_to_grids(state.averages.to(job.device), radius, settings.padding),
         sampling=sampling,
         preparation=preparation,
@@ -139,8 +139,8 @@ def plane_model(job: Class2DJob, state: Class2DState, perturbation: float) -> Pl
         scale=state.scale,
         adaptive_fraction=settings.adaptive_fraction,
         intact_first_peak=settings.ctf_intact_first_peak,
-        plan=largest_plan(job.device, free_bytes(job.device), job.exact),
     )
+    return replace(model, plan=plane_plan(model, images, free_bytes(job.device), job.exact))
 
 
 def subset(job: Class2DJob, number: int) -> Tensor | None:

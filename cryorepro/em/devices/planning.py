@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -48,11 +49,15 @@ def plan_step(shape: StepShape, device: torch.device, free: int, workers: int = 
     plan = largest_plan(device, free, exact)
     if device.type == "cuda" and _GRIDS_SHARE * free < shape.classes * class_bytes(shape):
         plan = replace(plan, grids_apart=True)
-    while peak_bytes(shape, plan, workers) > _USABLE * free:
+    return that_fits(plan, lambda tried: peak_bytes(shape, tried, workers), free)
+
+
+def that_fits(plan: Plan, peak: Callable[[Plan], int], free: int) -> Plan:
+    """The plan, halved until its ``peak`` stays in the usable part of ``free`` bytes; the smallest, if none does."""
+    while peak(plan) > _USABLE * free:
         smaller = plan.smaller()
         if smaller is None:
-            needed = peak_bytes(shape, plan, workers) / 2**30
-            _LOG.warning("this step may need %.1f GiB, and %.1f GiB are free", needed, free / 2**30)
+            _LOG.warning("this step may need %.1f GiB, and %.1f GiB are free", peak(plan) / 2**30, free / 2**30)
             return plan
         plan = smaller
     return plan

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from cryorepro.em.class2d import Class2DJob, classify_2d
 from cryorepro.em.class2d_coarse import coarse_pass
+from cryorepro.em.class2d_plan import PlaneShape, plane_bytes
 from cryorepro.em.class2d_start import start_2d
 from cryorepro.em.class2d_state import Class2DSettings, Class2DState
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.devices.plan import Plan
+from cryorepro.em.devices.planning import largest_plan, that_fits
 from cryorepro.em.imageset import Poses
 from tests.em.devices.pretend import GPU, Marked, pretend_gpu
 from tests.em.views import ViewSet, view_set
@@ -53,7 +57,7 @@ def test_a_classification_runs_on_the_device_and_has_the_bits_of_the_cpu(
 ) -> None:
     # what a GPU has free is not to be asked of one that is not there; its plan is the CPU's, for the same bits
     monkeypatch.setattr("cryorepro.em.class2d.free_bytes", lambda _device: 1 << 32)
-    monkeypatch.setattr("cryorepro.em.class2d.largest_plan", lambda *rest: Plan(block_particles=25, exact=rest[2]))
+    monkeypatch.setattr("cryorepro.em.class2d.plane_plan", lambda *rest: Plan(block_particles=25, exact=rest[3]))
     here = _after(seen, CPU, exact)
     with pretend_gpu() as device:
         there = _after(seen, GPU, exact)
@@ -77,3 +81,19 @@ def test_a_step_that_lacks_memory_starts_again_with_less_and_finds_the_same(
     assert "starts again with half" in caplog.text
     assert torch.equal(plain.poses.class_index, again.poses.class_index)
     assert torch.allclose(plain.averages, again.averages, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("box_px", "classes", "gigabytes"), [(360, 200, 16), (512, 200, 24), (256, 50, 6)], ids=["360", "512", "256"]
+)
+def test_jobs_are_planned_to_fit_their_cards(box_px: int, classes: int, gigabytes: int) -> None:
+    radius, free = box_px // 2, gigabytes << 30
+    pixels = int(math.pi / 2.0 * radius**2)
+    shape = PlaneShape(
+        box_px, pixels, pixels // 9, (4 * radius + 3) * (2 * radius + 2), classes, classes * 15, 21, 30, 2
+    )  # fmt: skip
+    device = torch.device("cuda", 0)
+    plan = that_fits(largest_plan(device, free), lambda tried: plane_bytes(shape, tried), free)
+    assert plane_bytes(shape, plan) < 0.8 * free
+    # room for a useful number of particles, of averages and of scores is left
+    assert plan.block_particles >= 64 and plan.table_bytes // (24 * pixels) >= 100
