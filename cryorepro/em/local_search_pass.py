@@ -138,21 +138,20 @@ def _scored_by_stages(local: LocalModel, group: Group, some: range) -> list[tupl
     """
     weight, inverse = _weights(local.model, group, local.coarse_length)
     images, own = group.images.masked[:, : local.coarse_length] * (weight * inverse), weight**2 * inverse
+    at = group.images.whole_origin[some.start : some.stop, None] + local.coarse_shifts
+    scores = list(local.model.log_offset_prior(at).float()[:, :, None])
     windows = [group.windows[i] for i in some]
-    offsets = local.model.log_offset_prior(group.images.whole_origin[some.start : some.stop, None] + local.coarse_shifts)
-    scores = [prior[:, None].expand(-1, window.rows.shape[0]) for prior, window in zip(offsets.float(), windows)]
     matrices = [local.grid.matrices(window.rows) for window in windows]
     for part in _stages(local.coarse_length):
-        plane = local.model.plane.part(part)
-        tables = torch.split(_slices(local, torch.cat(matrices), plane), [m.shape[0] for m in matrices])
+        slices = _slices(local, torch.cat(matrices), local.model.plane.part(part))
+        tables = torch.split(slices, [rows.shape[0] for rows in matrices])
         for place, (i, table) in enumerate(zip(some, tables, strict=True)):
             cross = _halves(images[i, part] * local.coarse_ramps[:, part]) @ table.T
-            scores[place] = scores[place] + cross.sub_(table.square() @ own[i, part].repeat(2), alpha=0.5)
-        if part.stop < local.coarse_length:
-            for place, window in enumerate(windows):
-                hopeful = _hopeful(scores[place], window)
-                scores[place] = scores[place][:, hopeful.to(scores[place].device)]
-                windows[place] = Window(window.rows[hopeful], window.log_prior[hopeful])
+            scores[place] = scores[place] + cross.sub_(table.square_() @ own[i, part].repeat(2), alpha=0.5)
+            if part.stop < local.coarse_length:
+                hopeful = _hopeful(scores[place], windows[place])
+                scores[place] = scores[place][:, hopeful.to(slices.device)]
+                windows[place] = Window(windows[place].rows[hopeful], windows[place].log_prior[hopeful])
                 matrices[place] = matrices[place][hopeful]
     return list(zip(scores, windows, strict=True))
 
