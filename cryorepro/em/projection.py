@@ -157,12 +157,28 @@ class Projector:
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         radius = self._shape[2] - 1
         cell = locate_slices(matrices, plane, self.padding, radius)
-        # a complex number is looked up at once, in the time of a real one; after that its parts are neighbours
-        corners = [self._values[offset:].index_select(0, cell.index) for _, _, _, offset in corner_offsets(radius)]
-        values = [torch.view_as_real(corner).flatten() for corner in corners]
+        corners = [self._looked_up(offset, cell.index) for _, _, _, offset in corner_offsets(radius)]
         for along in (cell.x, cell.y, cell.z):
-            both = torch.view_as_real(torch.complex(along, along)).flatten()
-            values = [torch.lerp(low, high, both, out=low) for low, high in zip(values[::2], values[1::2], strict=True)]
-        found = values[0].reshape(*out[:, 0].shape, 2)
-        out[:, 0] = found[..., 0]
-        torch.mul(found[..., 1], cell.sign.reshape(out.shape[0], -1), out=out[:, 1])
+            both = doubled(along)
+            pairs = zip(corners[::2], corners[1::2], strict=True)
+            corners = [torch.lerp(low, high, both, out=low) for low, high in pairs]
+        write_parts(out, corners[0], cell.sign)
+
+    def _looked_up(self, offset: int, index: Tensor) -> Tensor:
+        """Values ``[2 p]`` at ``offset + index [p]``, real and imaginary parts in turn.
+
+        A complex number is looked up at once, in the time of a real one.
+        """
+        return torch.view_as_real(self._values[offset:].index_select(0, index)).flatten()
+
+
+def doubled(weights: Tensor) -> Tensor:
+    """Each of ``weights [p]`` twice, ``[2 p]``: for a real and an imaginary part."""
+    return torch.view_as_real(torch.complex(weights, weights)).flatten()
+
+
+def write_parts(out: Tensor, found: Tensor, sign: Tensor) -> None:
+    """Write ``found [2 r n]``, real and imaginary parts in turn, to ``out [r, 2, n]``; ``sign`` is the imaginary's."""
+    parts = found.reshape(*out[:, 0].shape, 2)
+    out[:, 0] = parts[..., 0]
+    torch.mul(parts[..., 1], sign.reshape(out.shape[0], -1), out=out[:, 1])
