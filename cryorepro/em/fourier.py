@@ -43,7 +43,11 @@ class HalfPlane:
 
     def prefix(self, length: int) -> HalfPlane:
         """The first ``length`` pixels."""
-        parts = [tensor[:length] for tensor in (self.kx, self.ky, self.shell, self.columns)]
+        return self.part(slice(length))
+
+    def part(self, pixels: slice) -> HalfPlane:
+        """Consecutive pixels."""
+        parts = [tensor[pixels] for tensor in (self.kx, self.ky, self.shell, self.columns)]
         return HalfPlane(self.box_px, *parts)
 
     def select(self, order: Tensor) -> HalfPlane:

@@ -7,6 +7,7 @@ rows at a time that memory does not grow with the order of the grid.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,10 @@ from cryorepro.em.preparation import Prepared
 # Bytes of slices (and of the sums on them) held at once, and scores of one block of rows.
 _SLICE_BYTES = 1 << 26
 _SCORES_PER_BLOCK = 4_000_000
-_SLICES_IN_CACHE_BYTES = 1 << 22
+_SLICES_IN_CACHE_BYTES = 1 << 24
+# Sparse windows are scored on these shares of the pixels first; rows that lie so far below the best go no further.
+_STAGES = (0.1, 0.2, 0.4)
+_HOPELESS_NATS = 30.0
 _BYTES_PER_SLICE_PIXEL, _BYTES_PER_SUM_PIXEL = 8, 20
 
 
@@ -116,22 +120,52 @@ def coarse_search(local: LocalModel, group: Group) -> list[Kept]:
 
 def coarse_search_apart(local: LocalModel, group: Group) -> list[Kept]:
     """`coarse_search` for particles whose windows have nothing in common: slices of several are made at once."""
-    model, length = local.model, local.coarse_length
-    weight, inverse = _weights(model, group, length)
-    images, own = group.images.masked[:, :length] * (weight * inverse), (weight**2 * inverse).repeat(1, 2)
-    offsets = model.log_offset_prior(group.images.whole_origin[:, None] + local.coarse_shifts).float()[:, :, None]
-    plane = model.plane.prefix(length)
-    limit = max(1, _SLICES_IN_CACHE_BYTES // (_BYTES_PER_SLICE_PIXEL * length))
+    limit = max(1, _SLICES_IN_CACHE_BYTES // (_BYTES_PER_SLICE_PIXEL * local.coarse_length))
     kept: list[Kept] = []
     while len(kept) < len(group):
         some = _run_of_rows(group.windows, len(kept), limit)
-        rows = [group.windows[i].rows for i in some]
-        slices = torch.split(_slices(local, local.grid.matrices(torch.cat(rows)), plane), [len(r) for r in rows])
-        for i, table in zip(some, slices, strict=True):
-            scores = _halves(images[i] * local.coarse_ramps) @ table.T + offsets[i]
-            scores -= 0.5 * (table.square() @ own[i])
-            kept.append(_kept(scores, group.windows[i], model.adaptive_fraction))
+        scored = _scored_by_stages(local, group, some)
+        kept += [_kept(scores, window, local.model.adaptive_fraction) for scores, window in scored]
     return kept
+
+
+def _scored_by_stages(local: LocalModel, group: Group, some: range) -> list[tuple[Tensor, Window]]:
+    """Log-likelihoods ``[t, w']`` of some particles' windows, and what is left of these: from the centre outwards.
+
+    Sums over shells only ever add up.  A row that the shells so far, and the prior, put far below the best one is
+    left out: if that were the right one, they would speak so strongly against it with a chance of at most
+    ``exp(-_HOPELESS_NATS)``, since a likelihood ratio has mean 1 under the hypothesis in its denominator.
+    """
+    weight, inverse = _weights(local.model, group, local.coarse_length)
+    images, own = group.images.masked[:, : local.coarse_length] * (weight * inverse), weight**2 * inverse
+    at = group.images.whole_origin[some.start : some.stop, None] + local.coarse_shifts
+    scores = list(local.model.log_offset_prior(at).float()[:, :, None])
+    windows = [group.windows[i] for i in some]
+    matrices = [local.grid.matrices(window.rows) for window in windows]
+    for part in _stages(local.coarse_length):
+        slices = _slices(local, torch.cat(matrices), local.model.plane.part(part))
+        tables = torch.split(slices, [rows.shape[0] for rows in matrices])
+        for place, (i, table) in enumerate(zip(some, tables, strict=True)):
+            cross = _halves(images[i, part] * local.coarse_ramps[:, part]) @ table.T
+            scores[place] = scores[place] + cross.sub_(table.square_() @ own[i, part].repeat(2), alpha=0.5)
+            if part.stop < local.coarse_length:
+                hopeful = _hopeful(scores[place], windows[place])
+                scores[place] = scores[place][:, hopeful.to(slices.device)]
+                windows[place] = Window(windows[place].rows[hopeful], windows[place].log_prior[hopeful])
+                matrices[place] = matrices[place][hopeful]
+    return list(zip(scores, windows, strict=True))
+
+
+def _stages(pixels: int) -> list[slice]:
+    """The leading ``pixels`` in parts, each from shells further out."""
+    ends = [0, *(math.ceil(share * pixels) for share in _STAGES), pixels]
+    return [slice(first, last) for first, last in zip(ends, ends[1:], strict=False) if last > first]
+
+
+def _hopeful(scores: Tensor, window: Window) -> Tensor:
+    """Positions of the rows (on the CPU) whose best of ``scores [t, w]``, with the prior, may still win."""
+    best = scores.amax(dim=0).cpu() + window.log_prior.float()
+    return (best >= best.max() - _HOPELESS_NATS).nonzero()[:, 0]
 
 
 def _run_of_rows(windows: list[Window], first: int, limit: int) -> range:

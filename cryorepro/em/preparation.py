@@ -25,7 +25,7 @@ class Prepared:
         ctf: ``[b, n]`` float32; ones if the CTF is not to be corrected.
         inverse_sigma2: ``[b, n]`` float32, one over the noise variance per component.
         log_normaliser: ``[b]`` float64, sum of log(2 pi sigma2) over the pixels.
-        whole_origin: ``[b, 2]`` float64, the whole-pixel shift already applied.
+        whole_origin: ``[b, 2]`` float64, the shift already applied: whole pixels, or all of it (``fractions``).
     """
 
     masked: Tensor
@@ -52,6 +52,7 @@ class Preparation:
         correct_ctf: whether the images' CTF is modelled at all.
         average_norm: mean of the images' norms.
         fill_seed: if not None, noise from this seed replaces what the mask removes (else the mean outside).
+        fractions: apply the whole shift of each image, not only its whole pixels.
 
     Images are prepared on the device of ``mask``, where ``plane`` and ``sigma2`` must be too.
     """
@@ -62,6 +63,7 @@ class Preparation:
     correct_ctf: bool = True
     average_norm: float = 1.0
     fill_seed: int | None = None
+    fractions: bool = False
 
 
 def prepare(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, pixels: Tensor | None = None) -> Prepared:
@@ -94,9 +96,14 @@ def _prepared(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, r
         ctf = ctf_values(optics, plane.kx, plane.ky, images.box_px, images.pixel_size_angstrom)
     else:
         ctf = torch.ones(on_plane.shape, dtype=torch.float32, device=device)
+    coefficients = [image_coefficients(values, how.plane) for values in (masked, pixels)]
+    if how.fractions:
+        whole, origin = origin, poses.origin_px[index].to(device)
+        ramps = how.plane.phase_ramps(origin - whole)
+        coefficients = [values * ramps for values in coefficients]
     return Prepared(
-        masked=image_coefficients(masked, how.plane),
-        plain=image_coefficients(pixels, how.plane),
+        masked=coefficients[0],
+        plain=coefficients[1],
         shell_power=image_shell_power(masked),
         ctf=ctf,
         inverse_sigma2=(1.0 / on_plane).float(),

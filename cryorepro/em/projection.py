@@ -102,8 +102,7 @@ class Projector:
         # slices interpolate the transform, which damps real space: undo that beforehand
         corrected = volume / trilinear_attenuation(box, padding, volume.dtype, volume.device)
         grid = volume_to_grid(corrected, max_radius, padding) * box
-        # apart, because look-ups of single numbers are several times faster than of pairs
-        self._parts = torch.view_as_real(grid.reshape(-1)).T.contiguous()
+        self._values = grid.reshape(-1).contiguous()
         self._shape = tuple(grid.shape)
         self.max_radius = max_radius
         self.padding = padding
@@ -111,12 +110,12 @@ class Projector:
     @property
     def grid(self) -> Tensor:
         """The padded transform, complex ``[2R + 1, 2R + 1, R + 1]``."""
-        return torch.complex(*self._parts).reshape(self._shape)
+        return self._values.reshape(self._shape)
 
     @property
     def device(self) -> torch.device:
         """Where the data are."""
-        return self._parts.device
+        return self._values.device
 
     @property
     def grid_shape(self) -> tuple[int, ...]:
@@ -126,24 +125,25 @@ class Projector:
     @property
     def cells(self) -> int:
         """Number of values of the padded transform."""
-        return int(self._parts.shape[1])
+        return int(self._values.shape[0])
 
     def moved(self, copy: Callable[[Tensor], Tensor]) -> Projector:
         """The same projector on a copy of its data, for memory that processes share."""
         other = Projector.__new__(Projector)
-        other.__dict__.update(self.__dict__, _parts=copy(self._parts))
+        other.__dict__.update(self.__dict__, _values=copy(self._values))
         return other
 
     def on(self, device: torch.device) -> Projector:
         """The same projector on a device: this one if it is there."""
-        return self if device == self.device else self.moved(lambda parts: parts.to(device))
+        return self if device == self.device else self.moved(lambda values: values.to(device))
 
     def slices(self, matrices: Tensor, plane: HalfPlane) -> Tensor:
         """Complex ``[r, n]`` slices for orientations ``[r, 3, 3]`` on the pixels of ``plane``.
 
         Every pixel must lie within ``max_radius``.
         """
-        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=self._parts.dtype, device=self._parts.device)
+        real = self._values.real.dtype
+        out = torch.empty(matrices.shape[0], 2, len(plane), dtype=real, device=self.device)
         self.slices_into(out, matrices, plane)
         return torch.complex(out[:, 0], out[:, 1])
 
@@ -157,11 +157,28 @@ class Projector:
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         radius = self._shape[2] - 1
         cell = locate_slices(matrices, plane, self.padding, radius)
-        offsets = [offset for _, _, _, offset in corner_offsets(radius)]
-        for part, place in zip(self._parts, (out[:, 0], out[:, 1]), strict=True):
-            values = [part[offset:].index_select(0, cell.index) for offset in offsets]
-            for along in (cell.x, cell.y, cell.z):
-                pairs = zip(values[::2], values[1::2], strict=True)
-                values = [torch.lerp(low, high, along, out=low) for low, high in pairs]
-            place.copy_(values[0].reshape(place.shape))
-        out[:, 1] *= cell.sign.reshape(out.shape[0], -1)
+        corners = [self._looked_up(offset, cell.index) for _, _, _, offset in corner_offsets(radius)]
+        for along in (cell.x, cell.y, cell.z):
+            both = doubled(along)
+            pairs = zip(corners[::2], corners[1::2], strict=True)
+            corners = [torch.lerp(low, high, both, out=low) for low, high in pairs]
+        write_parts(out, corners[0], cell.sign)
+
+    def _looked_up(self, offset: int, index: Tensor) -> Tensor:
+        """Values ``[2 p]`` at ``offset + index [p]``, real and imaginary parts in turn.
+
+        A complex number is looked up at once, in the time of a real one.
+        """
+        return torch.view_as_real(self._values[offset:].index_select(0, index)).flatten()
+
+
+def doubled(weights: Tensor) -> Tensor:
+    """Each of ``weights [p]`` twice, ``[2 p]``: for a real and an imaginary part."""
+    return torch.view_as_real(torch.complex(weights, weights)).flatten()
+
+
+def write_parts(out: Tensor, found: Tensor, sign: Tensor) -> None:
+    """Write ``found [2 r n]``, real and imaginary parts in turn, to ``out [r, 2, n]``; ``sign`` is the imaginary's."""
+    parts = found.reshape(*out[:, 0].shape, 2)
+    out[:, 0] = parts[..., 0]
+    torch.mul(parts[..., 1], sign.reshape(out.shape[0], -1), out=out[:, 1])

@@ -5,6 +5,10 @@ The facts are those of RELION's auto-refine (Scheres, J. Struct. Biol. 180 (2012
 an iteration without a gain in resolution and one without smaller changes in the assignments; it is fine enough
 below three quarters of the estimated angular accuracy; after that the same two conditions mean convergence, and one
 last iteration uses all data to Nyquist.  Lengths are in pixels, where 3.1 takes its largest step of 1.5 in Angstrom.
+
+Changes below 0.4 of a step count as none, the step being that of the grid the refinement began with: in 3.1 the
+process that counts is the leader, whose own grid is never refined.  On the finer grids, where the perturbation keeps
+assignments moving by about a step, it is the resolution that decides.  The first iteration on a grid never counts.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from dataclasses import dataclass, replace
 _FINE_ENOUGH = 0.75
 _STALLED = 1
 _CHANGE_TOLERANCE = 1.03
-# Changes below this part of a step count as none.
+# Changes below this part of the first grid's step count as none.
 _SMALL_CHANGE_STEPS = 0.4
 _GROWTH_SHELLS = 10
 _GROWTH_OF_HALF_BOX = 0.25
@@ -47,6 +51,7 @@ class Schedule:
 
     ``radius`` is the number of Fourier shells in use, ``best_shell`` the best resolution so far.  From
     ``local_order`` on each particle is searched around its own orientation; ``finest_order`` bounds the grid.
+    ``first_step_deg`` and ``first_step_px`` are the steps after oversampling of the first grid, 0 while that is in use.
     """
 
     healpix_order: int
@@ -63,6 +68,8 @@ class Schedule:
     smallest_offset_px: float = math.inf
     fine_enough: bool = False
     converged: bool = False
+    first_step_deg: float = 0.0
+    first_step_px: float = 0.0
 
     @property
     def stalled(self) -> bool:
@@ -79,12 +86,20 @@ class Schedule:
         """Angular step after oversampling."""
         return 60.0 / 2.0 ** (self.healpix_order + self.oversampling)
 
+    @property
+    def first_steps(self) -> tuple[float, float]:
+        """Steps in degrees and pixels, after oversampling, of the grid the refinement began with."""
+        own = self.fine_step_deg, self.offset_step_px / 2.0**self.oversampling
+        return self.first_step_deg or own[0], self.first_step_px or own[1]
+
     def seen(self, resolution_shell: int, changes: Changes) -> Schedule:
         """Count what an iteration brought."""
         gained = resolution_shell > self.best_shell
-        fine_offset = self.offset_step_px / 2.0**self.oversampling
-        settled = _is_settled(changes.rotation_deg, self.smallest_rotation_deg, self.fine_step_deg) and _is_settled(
-            changes.offset_px, self.smallest_offset_px, fine_offset
+        step_deg, step_px = self.first_steps
+        settled = (
+            math.isfinite(self.smallest_rotation_deg)  # there is an earlier iteration on this grid
+            and _is_settled(changes.rotation_deg, self.smallest_rotation_deg, step_deg)
+            and _is_settled(changes.offset_px, self.smallest_offset_px, step_px)
         )
         return replace(
             self,
@@ -104,6 +119,7 @@ class Schedule:
         if self.fine_step_deg < _FINE_ENOUGH * accuracy.rotation_deg or self.healpix_order >= self.finest_order:
             return replace(self, fine_enough=True)
         step, reach = self._offsets(accuracy, changes)
+        first_step_deg, first_step_px = self.first_steps
         return replace(
             self,
             healpix_order=self.healpix_order + 1,
@@ -113,6 +129,8 @@ class Schedule:
             without_change=0,
             smallest_rotation_deg=math.inf,
             smallest_offset_px=math.inf,
+            first_step_deg=first_step_deg,
+            first_step_px=first_step_px,
         )
 
     def _offsets(self, accuracy: Accuracy, changes: Changes) -> tuple[float, float]:

@@ -137,6 +137,7 @@ def estep_model(
         correct_ctf=options.correct_ctf,
         average_norm=state.average_norm,
         fill_seed=None if options.zero_mask else fill_seed,
+        fractions=True,
     )
     extent = images.box_px * images.pixel_size_angstrom
     shell = strict_shell(extent, options.strict_highres_angstrom, schedule.radius)

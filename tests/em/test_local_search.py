@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -209,6 +210,62 @@ def test_pruning_loses_little_of_the_evidence() -> None:
     torch.testing.assert_close(second.poses.log_likelihood, first.poses.log_likelihood, rtol=0.0, atol=0.05)
     torch.testing.assert_close(second.poses.euler_deg, first.poses.euler_deg)
     assert second.poses.significant.sum() < 0.7 * first.poses.significant.sum()
+
+
+def _coarse_points(case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[local_search_pass.Kept]]:
+    """How many points of slices a coarse search for each particle by itself makes, and what it keeps."""
+    made: list[int] = []
+    own, everything = local_search_pass._slices, torch.arange(len(case.images))
+    local = local_search_pass.make_local_model(case.model)
+    windows = local.grid.windows(euler_to_matrix(case.poses.euler_deg))
+    prepared = prepare(case.images, case.poses, everything, case.model.preparation)
+    group = local_search_pass.Group(prepared, case.model.scale[case.images.scale_group].float(), windows)
+
+    def counted(*asked: Any) -> torch.Tensor:
+        made.append(asked[1].shape[0] * len(asked[2]))
+        return own(*asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_search_pass, "_slices", counted)
+        kept = local_search_pass.coarse_search_apart(local, group)
+    return sum(made), kept
+
+
+@pytest.mark.parametrize("noise", [1.0, 1000.0])
+def test_rows_that_the_inner_shells_rule_out_go_no_further(monkeypatch: pytest.MonkeyPatch, noise: float) -> None:
+    """Fewer slices where particles are clear, all of them where they are not; what is kept is the same."""
+    case = _case(8, 0.999, snr=1.0)
+    preparation = replace(case.model.preparation, sigma2=case.model.preparation.sigma2 * noise)
+    sampling = Sampling(3, 1, 2.0, 2.0, 0.1, torch.arange(0))
+    model = replace(case.model, coarse_shell=RADIUS, sampling=sampling, preparation=preparation)
+    case = replace(case, model=model)
+    points, found = _coarse_points(case, monkeypatch)
+    monkeypatch.setattr(local_search_pass, "_STAGES", ())
+    all_points, expected = _coarse_points(case, monkeypatch)
+    for first, second in zip(found, expected, strict=True):
+        assert first.rows.tolist() == second.rows.tolist() and first.shifts.tolist() == second.shifts.tolist()
+        assert bool((first.pairs == second.pairs).all())
+    assert points < 0.85 * all_points if noise == 1.0 else points == all_points
+
+
+@pytest.mark.parametrize("perturbation", [0.0, 0.45, -0.45])
+def test_shifts_are_searched_around_the_particles_own(perturbation: float) -> None:
+    """Its fraction of a pixel included: a short search reaches every true shift, wherever the grid lies."""
+    case = _case(24, 0.999, snr=3.0)
+    data = simulated_set(24, box_px=BOX, pixel_size_angstrom=20.0, snr=3.0, seed=3, shares=(1.0, 0.0, 0.0))
+    true = -torch.from_numpy(data.views.shifts_angstrom) / 20.0
+    poses = replace(case.poses, euler_deg=torch.from_numpy(data.views.angles_degrees), origin_px=true)
+    assert float((true - true.round()).abs().max()) > 0.4, "halfway between whole pixels"
+    sampling = Sampling(4, 1, 0.2, 0.2, perturbation, torch.arange(0))
+
+    def error(fractions: bool) -> float:
+        preparation = replace(case.model.preparation, fractions=fractions)
+        model = replace(case.model, sampling=sampling, preparation=preparation, offset_sigma_px=100.0)
+        found = local_expectation(case.images, poses, model, C1).poses.origin_px
+        return float((found - true).square().mean().sqrt())
+
+    assert error(fractions=True) < 0.07
+    assert error(fractions=False) > 0.14, "from the nearest whole pixel it does not"
 
 
 def _same(first: Expectation, second: Expectation, exactly: bool) -> None:

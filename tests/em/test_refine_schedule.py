@@ -46,6 +46,32 @@ def test_the_grid_is_refined_only_when_nothing_moves_any_more() -> None:
     assert not first.seen(12, Changes(3.1, 0.3)).stalled
 
 
+def test_what_counts_as_no_change_is_a_part_of_the_first_grids_step() -> None:
+    """On finer grids assignments may go on moving less and less, by about a step: the resolution decides."""
+    schedule = _stalled(START).advanced(FINE, Changes(10.0, 0.3))
+    assert (schedule.first_step_deg, schedule.first_step_px) == pytest.approx((7.5, 1.0))
+    still, moving = Changes(2.9, 0.3), Changes(3.1, 0.3)
+    assert 0.4 * schedule.fine_step_deg < still.rotation_deg < 0.4 * schedule.first_step_deg < moving.rotation_deg
+    begun = schedule.seen(12, Changes(10.0, 1.0))
+    assert begun.seen(12, still).stalled and not begun.seen(12, moving).stalled
+    assert not begun.seen(12, Changes(2.9, 0.5)).stalled, "shifts still settle"
+    for order, factor in ((4, 0.5), (5, 0.25)):
+        schedule = _stalled(replace(schedule, finest_order=7)).advanced(FINE, Changes(10.0 * factor, 0.3))
+        assert schedule.healpix_order == order
+        assert (schedule.first_step_deg, schedule.first_step_px) == pytest.approx((7.5, 1.0))
+
+
+def test_every_grid_is_used_at_least_twice() -> None:
+    """Nothing can be said of changes in the first iteration on a grid, however small they are."""
+    schedule, used = replace(START, finest_order=6), []
+    while not schedule.converged:
+        used.append(schedule.healpix_order)
+        still = Changes(1e-3, 1e-3)
+        schedule = schedule.seen(12, still).advanced(Accuracy(0.01, 0.01), still)
+    # a gain of resolution comes first; on the last grid one iteration more confirms it
+    assert used == [2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6]
+
+
 def test_a_stalled_refinement_halves_its_step_until_that_is_below_the_accuracy() -> None:
     finer = _stalled(START).advanced(FINE, Changes(10.0, 0.3))
     assert finer.healpix_order == 3 and finer.fine_step_deg == pytest.approx(3.75)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cryorepro.em.conventions import PADDING
 from cryorepro.em.fourier import HalfPlane, trilinear_attenuation, volume_to_grid
-from cryorepro.em.projection import Projector
+from cryorepro.em.projection import Projector, doubled, write_parts
 
 _MARGIN = 2
 """Grid cells beyond the last that linear interpolation needs: taps reach from floor - 1 to floor + 2."""
@@ -39,7 +39,7 @@ class CubicProjector(Projector):
         grid = volume_to_grid(corrected, max_radius + -(-_MARGIN // padding), padding) * box
         # one column at kx = -1, the mates of kx = 1, so that no tap needs a sign of its own
         grid = torch.cat([grid[..., 1:2].flip((0, 1)).conj(), grid], dim=-1)
-        self._parts = torch.view_as_real(grid.reshape(-1)).T.contiguous()
+        self._values = grid.reshape(-1)
         self._shape = tuple(grid.shape)
         self.max_radius = max_radius
         self.padding = padding
@@ -47,7 +47,7 @@ class CubicProjector(Projector):
     @property
     def grid(self) -> Tensor:
         """The padded transform without the margin's column, complex ``[2R + 1, 2R + 1, R + 1]``."""
-        return torch.complex(*self._parts).reshape(self._shape)[..., 1:]
+        return self._values.reshape(self._shape)[..., 1:]
 
     def _interpolate(self, out: Tensor, matrices: Tensor, plane: HalfPlane) -> None:
         pixels = torch.stack([plane.kx, plane.ky]).to(matrices) * self.padding
@@ -55,27 +55,26 @@ class CubicProjector(Projector):
         sign = torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x)
         x, y, z = x.abs(), y * sign, z * sign
         floors = [v.floor() for v in (x, y, z)]
-        weights = [spline_weights(v - low) for v, low in zip((x, y, z), floors, strict=True)]
+        weights = [
+            [doubled(weight) for weight in spline_weights(v - low)] for v, low in zip((x, y, z), floors, strict=True)
+        ]
         side, row = self._shape[1], self._shape[2]
         centre = side // 2
         lowest = [low.long() for low in floors]
         index = ((lowest[2] + centre - 1) * side + lowest[1] + centre - 1) * row + lowest[0]
-        for part, place in zip(self._parts, (out[:, 0], out[:, 1]), strict=True):
-            place.copy_(_weighted(part, index, weights, side, row).reshape(place.shape))
-        out[:, 1] *= sign.reshape(out.shape[0], -1)
+        write_parts(out, self._weighted(index, weights, side, row), sign)
 
-
-def _weighted(part: Tensor, index: Tensor, weights: Sequence[tuple[Tensor, ...]], side: int, row: int) -> Tensor:
-    """Sum over the 4 x 4 x 4 taps from ``index [p]`` on."""
-    along_x, along_y, along_z = weights
-    total = torch.zeros_like(along_x[0])
-    for dz, wz in enumerate(along_z):
-        for dy, wy in enumerate(along_y):
-            line = torch.zeros_like(total)
-            for dx, wx in enumerate(along_x):
-                line.addcmul_(part[(dz * side + dy) * row + dx :].index_select(0, index), wx)
-            total.addcmul_(line, wz * wy)
-    return total
+    def _weighted(self, index: Tensor, weights: Sequence[Sequence[Tensor]], side: int, row: int) -> Tensor:
+        """Sum ``[2 p]`` over the 4 x 4 x 4 taps from ``index [p]`` on; real and imaginary parts in turn."""
+        along_x, along_y, along_z = weights
+        total = torch.zeros_like(along_x[0])
+        for dz, wz in enumerate(along_z):
+            for dy, wy in enumerate(along_y):
+                line = torch.zeros_like(total)
+                for dx, wx in enumerate(along_x):
+                    line.addcmul_(self._looked_up((dz * side + dy) * row + dx, index), wx)
+                total.addcmul_(line, wz * wy)
+        return total
 
 
 KERNELS = {"linear": Projector, "cubic": CubicProjector}
