@@ -35,16 +35,55 @@ def forward(volumes: Real) -> Spectrum:
     return np.asarray(compiled.c2c(spectrum, _PLANES, True, _NO_FACTOR, spectrum, 1))
 
 
-def backward(spectrum: Spectrum) -> Real:
-    """``irfftn`` of what `forward` gave, to ``[n, n, n]``; the values in ``spectrum`` are lost."""
+def backward(spectrum: Spectrum, out: Real | None = None) -> Real:
+    """``irfftn`` of what `forward` gave, ``[n, n, n]`` (into ``out`` if given); the values in ``spectrum`` are lost."""
     box = spectrum.shape[0]
     compiled = _pocketfft()
     if compiled is None:
         from scipy import fft
 
-        return np.asarray(fft.irfft(fft.ifftn(spectrum, axes=_PLANES, overwrite_x=True), n=box, axis=2))
+        made = np.asarray(fft.irfft(fft.ifftn(spectrum, axes=_PLANES, overwrite_x=True), n=box, axis=2))
+        if out is None:
+            return made
+        out[:] = made
+        return out
     partly = compiled.c2c(spectrum, _PLANES, False, _ONE_OVER_N, spectrum, 1)
-    return np.asarray(compiled.c2r(partly, _ROWS, box, False, _ONE_OVER_N, None, 1))
+    return np.asarray(compiled.c2r(partly, _ROWS, box, False, _ONE_OVER_N, out, 1))
+
+
+def forward_within(block: Real, side: int) -> Spectrum:
+    """`forward` of a cube of ``side`` voxels that holds ``block [m, m, m]`` (float32) in a corner and is 0 elsewhere.
+
+    Lines that hold nothing are not transformed.
+    """
+    compiled, width = _pocketfft(), block.shape[0]
+    if compiled is None:
+        from scipy import fft
+
+        return np.asarray(fft.rfftn(block, s=(side,) * 3))
+    rows = np.zeros((width, width, side), dtype=block.dtype)
+    rows[:, :, :width] = block
+    partly = compiled.r2c(rows, _ROWS, True, _NO_FACTOR, None, 1)
+    spectrum = np.zeros((side, side, side // 2 + 1), dtype=partly.dtype)
+    filled = spectrum[:width]
+    filled[:, :width] = partly
+    compiled.c2c(filled, (1,), True, _NO_FACTOR, filled, 1)
+    return np.asarray(compiled.c2c(spectrum, (0,), True, _NO_FACTOR, spectrum, 1))
+
+
+def quick_even_size(at_least: int) -> int:
+    """The smallest even side from ``at_least`` on that has no prime factor above 11: quick to transform."""
+    side = at_least + at_least % 2
+    while not _smooth(side):
+        side += 2
+    return side
+
+
+def _smooth(number: int) -> bool:
+    for prime in (2, 3, 5, 7, 11):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
 
 
 @cache

@@ -16,7 +16,7 @@ from cryorepro.em.shell_sums import (
     shell_of_squares,
     square_counts,
 )
-from cryorepro.em.transforms import backward, forward
+from cryorepro.em.transforms import backward, forward, forward_within, quick_even_size
 
 
 def pair(box: int, dtype: type[np.floating]) -> list[np.ndarray]:
@@ -50,6 +50,15 @@ def test_transforms_are_those_of_scipy_in_the_maps_precision(dtype: type[np.floa
     again = backward(spectrum)
     assert again.dtype == dtype
     np.testing.assert_allclose(again, volume, atol=10 * close)
+
+
+@pytest.mark.usefixtures("_either_way")
+def test_the_transform_of_a_block_is_that_of_the_padded_cube() -> None:
+    block = pair(8, np.float32)[0][:7, :7, :7]
+    padded = np.zeros((12, 12, 12))
+    padded[:7, :7, :7] = block
+    np.testing.assert_allclose(forward_within(block, 12), fft.rfftn(padded), atol=1e-3)
+    assert [quick_even_size(size) for size in (13, 24, 79, 94)] == [14, 24, 80, 96]
 
 
 @pytest.mark.parametrize(("dtype", "close"), [(np.float32, 1e-6), (np.float64, 1e-12)])

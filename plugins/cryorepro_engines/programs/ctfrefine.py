@@ -34,9 +34,11 @@ def work(request: StageRequest) -> None:
     from cryorepro.em.ctf_refine_inputs import micrographs_of, read_references_of
     from cryorepro.em.formats.ctfrefine_products import CTF_REFINE_FILE
     from cryorepro.em.formats.particles import write_particles
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     p = parameters_of(request, CtfRefinementParameters)
     tilt = p.beam_tilt is not False
     options = CtfRefineOptions(p.defocus, p.astigmatism, tilt, tilt and p.trefoil, p.defocus_range_angstrom)
