@@ -71,6 +71,18 @@ def forward_within(block: Real, side: int) -> Spectrum:
     return np.asarray(compiled.c2c(spectrum, (0,), True, _NO_FACTOR, spectrum, 1))
 
 
+def along(values: npt.NDArray[Any], axis: int) -> Spectrum:
+    """``rfft`` along the last axis of real ``values``, ``fft`` along another of complex ones, which are lost."""
+    compiled, real = _pocketfft(), not np.iscomplexobj(values)
+    if compiled is None:
+        from scipy import fft
+
+        return np.asarray(fft.rfft(values, axis=axis) if real else fft.fft(values, axis=axis, overwrite_x=True))
+    if real:
+        return np.asarray(compiled.r2c(values, (axis,), True, _NO_FACTOR, None, 1))
+    return np.asarray(compiled.c2c(values, (axis,), True, _NO_FACTOR, values, 1))
+
+
 def quick_even_size(at_least: int) -> int:
     """The smallest even side from ``at_least`` on that has no prime factor above 11: quick to transform."""
     side = at_least + at_least % 2
