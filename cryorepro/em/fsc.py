@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.half_spectra import HalfSpectra, masked_fsc_curve
 from cryorepro.em.lowpass import Map, Volume, check_cubic
 from cryorepro.em.random_phases import randomise_from
 from cryorepro.em.shell_sums import by_shell, product_sums, square_sums
@@ -158,33 +159,31 @@ def masked_fsc(
         InputError: maps and mask are not cubes of one size, or the unmasked curve never falls that low.
     """
     check_pair(half1, half2)
-    return masked_fsc_of_spectra(
-        (half1, half2), (forward(half1), forward(half2)), mask, generator, randomise_at_fsc, from_shell
-    )
+    return masked_fsc_of(HalfSpectra(half1, half2), (half1, half2), mask, generator, randomise_at_fsc, from_shell)
 
 
-def masked_fsc_of_spectra(
+def masked_fsc_of(
+    spectra: HalfSpectra,
     halves: tuple[Map, Map],
-    spectra: tuple[Spectrum, Spectrum],
     mask: Map,
     generator: np.random.Generator,
     randomise_at_fsc: float = 0.8,
     from_shell: int | None = None,
 ) -> MaskedFsc:
-    """`masked_fsc` of half maps whose transforms are there; the values in ``spectra`` are lost.
+    """`masked_fsc` of half maps whose transforms are there.
 
     Raises:
-        InputError: maps and mask are not of one size, or the unmasked curve never falls that low.
+        InputError: maps and mask are not of one size, the mask is 0 everywhere, or the unmasked curve never falls
+            that low.
     """
     if halves[0].shape != mask.shape:
         raise InputError(f"the mask has shape {mask.shape}, the half maps {halves[0].shape}")
-    unmasked = fsc_of_spectra(*spectra)
-    start = _start_of_random_phases(unmasked, randomise_at_fsc) if from_shell is None else from_shell
-    masked = fsc_of_spectra(*(forward(half * mask) for half in halves))
-    for spectrum in spectra:
-        randomise_from(spectrum, start, generator)
-    randomised = fsc_of_spectra(*(forward(backward(spectrum) * mask) for spectrum in spectra))
-    return MaskedFsc(unmasked, masked, randomised, corrected_curve(masked, randomised, start), start)
+    if not np.any(mask):
+        raise InputError("the mask is 0 everywhere")
+    start = _start_of_random_phases(spectra.fsc, randomise_at_fsc) if from_shell is None else from_shell
+    masked = masked_fsc_curve(*halves, mask)
+    randomised = spectra.randomised_masked_fsc(mask, start, generator)
+    return MaskedFsc(spectra.fsc, masked, randomised, corrected_curve(masked, randomised, start), start)
 
 
 def _start_of_random_phases(unmasked: Curve, randomise_at_fsc: float) -> int:

@@ -11,13 +11,12 @@ from cryorepro.em.fsc import (
     MaskedFsc,
     check_pair,
     crossing,
-    fsc_of_spectra,
-    masked_fsc_of_spectra,
+    masked_fsc_of,
     shell_to_angstrom,
 )
+from cryorepro.em.half_spectra import HalfSpectra
 from cryorepro.em.lowpass import Map
-from cryorepro.em.sharpening import Guinier, Sharpening, sharpen_spectrum
-from cryorepro.em.transforms import forward
+from cryorepro.em.sharpening import Guinier, Sharpening, sharpening_plan
 
 DEFAULT_SHARPENING = Sharpening()
 
@@ -69,26 +68,24 @@ def postprocess(
             fit has too few shells.
     """
     check_pair(half1, half2)
-    spectra = forward(half1), forward(half2)
-    average = 0.5 * (spectra[0] + spectra[1])
+    spectra = HalfSpectra(half1, half2)
     if mask is None:
-        plain = fsc_of_spectra(*spectra)
+        plain = spectra.fsc
         curves = MaskedFsc(plain, plain, np.zeros_like(plain), plain, len(plain))
     else:
         _check_mask(mask)
         start = _start_shell(half1, pixel_size_angstrom, randomise_from_angstrom)
-        curves = masked_fsc_of_spectra((half1, half2), spectra, mask, generator, randomise_at_fsc, start)
-    del spectra  # a transform takes as much memory as a map
+        curves = masked_fsc_of(spectra, (half1, half2), mask, generator, randomise_at_fsc, start)
     resolution_shell = crossing(curves.corrected, 0.143).shell
     if resolution_shell < 1:
         raise InputError("the half maps do not correlate: their FSC is below 0.143 in the first shell")
-    sharpened, guinier, bfactor = sharpen_spectrum(average, curves.corrected, pixel_size_angstrom, sharpening)
+    plan = sharpening_plan(spectra.mean_amplitudes, len(half1), curves.corrected, pixel_size_angstrom, sharpening)
     return PostProcessed(
-        sharpened=sharpened,
+        sharpened=spectra.filtered_mean(plan.factors),
         fsc=curves,
-        guinier=guinier,
+        guinier=plan.guinier,
         resolution_shell=resolution_shell,
-        bfactor_angstrom2=bfactor,
+        bfactor_angstrom2=plan.bfactor_angstrom2,
         mask_fraction=None if mask is None else mask_fraction(mask),
         box_px=half1.shape[0],
         pixel_size_angstrom=pixel_size_angstrom,

@@ -22,7 +22,7 @@ from cryorepro.em.shell_sums import (
     shell_of_squares,
     square_counts,
 )
-from cryorepro.em.transforms import Spectrum, backward, forward
+from cryorepro.em.transforms import backward, forward
 
 NO_AMPLITUDE = -99.0
 """Written for the logarithm of a shell with nothing in it, as RELION does."""
@@ -135,21 +135,32 @@ def sharpen(average: Map, corrected: Curve, pixel_size_angstrom: float, how: Sha
     Raises:
         InputError: the fit has too few shells, or the low-pass is finer than Nyquist.
     """
-    return sharpen_spectrum(forward(average), corrected, pixel_size_angstrom, how)
+    spectrum = forward(average)
+    plan = sharpening_plan(amplitude_sums(spectrum), len(average), corrected, pixel_size_angstrom, how)
+    multiply_by_square(spectrum, plan.factors)
+    return backward(spectrum), plan.guinier, plan.bfactor_angstrom2
 
 
-def sharpen_spectrum(
-    spectrum: Spectrum, corrected: Curve, pixel_size_angstrom: float, how: Sharpening
-) -> tuple[Map, Guinier, float]:
-    """`sharpen` of a map whose transform ``[n, n, n // 2 + 1]`` is there; the values in it are lost.
+@dataclass(frozen=True)
+class SharpeningPlan:
+    """What sharpening a map comes to: the factor of each |k|^2, with all steps in it, and the curves behind it."""
 
-    Every step multiplies by a function of |k|, so that all of them are worked out on the sums of amplitudes over
-    each |k|^2, and the transform is multiplied once, by all of them together.
+    factors: Curve
+    guinier: Guinier
+    bfactor_angstrom2: float
+
+
+def sharpening_plan(
+    amplitudes: Curve, box_px: int, corrected: Curve, pixel_size_angstrom: float, how: Sharpening
+) -> SharpeningPlan:
+    """Work `sharpen` out on the sums ``amplitudes`` over each |k|^2: every step multiplies by a function of |k|.
+
+    Raises:
+        InputError: the fit has too few shells, or the low-pass is finer than Nyquist.
     """
-    box = spectrum.shape[0]
+    box, amplitudes = box_px, amplitudes / float(box_px) ** 3
     radius = np.sqrt(np.arange(largest_square(box) + 1.0))
     inverse_square = (np.arange(box // 2 + 1) / (box * pixel_size_angstrom)) ** 2
-    amplitudes = amplitude_sums(spectrum) / float(box) ** 3
     factors = np.ones(len(radius))
     last = original = guinier_curve(amplitudes, box)
     mtf_corrected = weighted = None
@@ -167,8 +178,7 @@ def sharpen_spectrum(
     guinier = Guinier(inverse_square, original, mtf_corrected, weighted, guinier_curve(amplitudes * factors, box), fit)
     if how.lowpass_angstrom is not None:
         factors *= lowpass_weights(radius, box, how.lowpass_angstrom, pixel_size_angstrom)
-    multiply_by_square(spectrum, factors)
-    return backward(spectrum), guinier, bfactor
+    return SharpeningPlan(factors, guinier, bfactor)
 
 
 def _mtf_values(how: Sharpening, mtf: MtfCurve, radius: Curve, box_px: int, pixel_size_angstrom: float) -> Curve:

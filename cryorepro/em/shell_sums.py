@@ -59,16 +59,20 @@ def square_sums(value: Callable[[int, slice, int], Real], box_px: int) -> Curve:
 
     ``value(plane, rows, columns)`` gives what is summed, on those rows and the first ``columns`` columns.
     """
-    last = largest_square(box_px)
-    total = np.zeros(last + 1)
+    total = np.zeros(largest_square(box_px) + 1)
     for kz, reach, squares in octant_squares(box_px):
         folded = np.zeros(squares.shape)
         for (plane, rows), where in same_squares(box_px, kz, reach):
             folded[where] += value(plane, rows, reach + 1)
-        begin = kz * kz
-        sums = np.bincount((squares - begin).reshape(-1), weights=folded.reshape(-1))[: last + 1 - begin]
-        total[begin : begin + len(sums)] += sums
+        add_squares(total, kz, squares, folded)
     return total
+
+
+def add_squares(total: Curve, kz: int, squares: Whole, values: Real) -> None:
+    """Add an octant's ``values [ky, kx]`` at ``kz`` to the sums ``total`` over each |k|^2."""
+    begin = kz * kz
+    sums = np.bincount((squares - begin).reshape(-1), weights=values.reshape(-1))[: len(total) - begin]
+    total[begin : begin + len(sums)] += sums
 
 
 def by_shell(sums: Curve, box_px: int) -> Curve:

@@ -83,6 +83,26 @@ def along(values: npt.NDArray[Any], axis: int) -> Spectrum:
     return np.asarray(compiled.c2c(values, (axis,), True, _NO_FACTOR, values, 1))
 
 
+def back_along(values: Spectrum, axis: int) -> Spectrum:
+    """``ifft`` along an axis; ``values`` are lost."""
+    compiled = _pocketfft()
+    if compiled is None:
+        from scipy import fft
+
+        return np.asarray(fft.ifft(values, axis=axis, overwrite_x=True))
+    return np.asarray(compiled.c2c(values, (axis,), False, _ONE_OVER_N, values, 1))
+
+
+def real_rows(values: Spectrum, length: int) -> Real:
+    """``irfft`` along the last axis of ``[m, length // 2 + 1]``."""
+    compiled = _pocketfft()
+    if compiled is None:
+        from scipy import fft
+
+        return np.asarray(fft.irfft(values, n=length, axis=1))
+    return np.asarray(compiled.c2r(values, (1,), length, False, _ONE_OVER_N, None, 1))
+
+
 def quick_even_size(at_least: int) -> int:
     """The smallest even side from ``at_least`` on that has no prime factor above 11: quick to transform."""
     side = at_least + at_least % 2
