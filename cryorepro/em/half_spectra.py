@@ -105,7 +105,10 @@ class HalfSpectra:
                     both = first[rows, mate, : reach + 1] + second[rows, mate, : reach + 1]
                     plane[rows, : reach + 1] = both * octant[where]
                 first[:, mate] = back_along(plane, 0)
-        return np.stack([real_rows(back_along(plane, 0), box) for plane in first])
+        out = np.empty((box, box, box), dtype=first.real.dtype)
+        for real, plane in zip(out, first, strict=True):
+            real[:] = real_rows(back_along(plane, 0), box)
+        return out
 
 
 def masked_fsc_curve(half1: Real, half2: Real, mask: Real) -> Curve:
