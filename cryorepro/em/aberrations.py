@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ from cryorepro.em.blobs import signed_frequencies
 from cryorepro.em.conventions import electron_wavelength_angstrom
 from cryorepro.em.formats.optics import OpticsGroup, odd_zernike
 from cryorepro.em.formats.particles import Particles
-from cryorepro.em.imageset import ImageSource, Indices
+
+if TYPE_CHECKING:  # that module imports torch
+    from cryorepro.em.imageset import ImageSource, Indices
 
 Floats = NDArray[np.float64]
 

@@ -10,125 +10,142 @@ s absorbs the map's grey scale and fall-off, and vanishes where the map holds no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from cryorepro.em.ctf import CtfParameters, ctf_phase
-from cryorepro.em.fourier import HalfPlane, half_plane, image_coefficients
-from cryorepro.em.imageset import ImageSet, Poses
-from cryorepro.em.projection import Projector
-from cryorepro.em.rotations import euler_to_matrix
+from cryorepro.em.ctf_refine_inputs import PosedParticles, References
+from cryorepro.em.ctf_refine_plane import Floats, Plane, Singles, Whole, ring, rows_of
+from cryorepro.em.ctf_refine_slices import Complexes, SliceGrid, view_matrices
+from cryorepro.em.transforms import along
 
 _IMAGES_PER_CHUNK = 64
-_ELEMENTS_PER_BLOCK = 1 << 21
+_KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Observed:
-    """b particles on n pixels: ``cross`` ``[b, n]`` is X conj P, ``power`` is |P|^2.
+    """b particles on n pixels: real and imaginary part ``[n, b]`` of X conj P, and ``power [n, b]``, |P|^2.
 
-    They are kept as complex64 and float32, which is what a large micrograph needs memory for; `blocks` gives rows at
-    a time as complex128 and float64, for sums. ``shell_power [shells]`` sums |X|^2 over particles and the pixels of
-    every shell.
+    ``shell_power [shells]`` sums |X|^2 over particles and the pixels of every shell.
     """
 
-    cross: Tensor
-    power: Tensor
-    shell_power: Tensor
+    real: Singles
+    imaginary: Singles
+    power: Singles
+    shell_power: Floats
 
-    def turned(self, phase: Tensor) -> Observed:
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return 3 * self.power.nbytes
+
+    def turned(self, phase: Floats) -> Observed:
         """The same with the images' phases advanced by ``phase [n]``, which takes an aberration away."""
-        factor = torch.polar(torch.ones_like(phase), phase).to(self.cross.dtype)
-        return replace(self, cross=self.cross * factor)
-
-    def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Rows, and their ``cross`` and ``power`` in double precision."""
-        count, pixels = self.power.shape
-        step = max(1, _ELEMENTS_PER_BLOCK // pixels)
-        for start in range(0, count, step):
-            rows = slice(start, min(start + step, count))
-            yield rows, self.cross[rows].to(torch.complex128), self.power[rows].double()
+        if not phase.any():
+            return self
+        cosine, sine = (part.astype(np.float32)[:, None] for part in (np.cos(phase), np.sin(phase)))
+        return replace(
+            self,
+            real=self.real * cosine - self.imaginary * sine,
+            imaginary=self.real * sine + self.imaginary * cosine,
+        )
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Signal scale and noise variance per component, ``[g, shells]`` float64, of every optics group."""
+    """Signal scale and noise variance per component, ``[g, shells]``, of every optics group."""
 
-    signal: Tensor
-    noise: Tensor
+    signal: Floats
+    noise: Floats
 
-    def power_factor(self, group: int, plane: HalfPlane) -> Tensor:
-        """``[n]``: s^2 / sigma2."""
-        return (self.signal[group] ** 2 / self.noise[group])[plane.shell]
+    def of_power(self, group: int) -> Floats:
+        """``[shells]``: s^2 / sigma2."""
+        return np.asarray(self.signal[group] ** 2 / self.noise[group])
 
-    def cross_factor(self, group: int, plane: HalfPlane) -> Tensor:
-        """``[n]``: s / sigma2."""
-        return (self.signal[group] / self.noise[group])[plane.shell]
+    def of_cross(self, group: int) -> Floats:
+        """``[shells]``: s / sigma2."""
+        return np.asarray(self.signal[group] / self.noise[group])
 
 
 class Observer:
     """Reads particles and projects their reference: the map of their own half, or the only one."""
 
-    def __init__(
-        self, images: ImageSet, poses: Poses, maps: Sequence[Tensor], map_of: Tensor, radii: tuple[int, int]
-    ) -> None:
-        """Prepare ``maps``, ``[n, n, n]`` each; ``map_of [n]`` says which is whose, ``radii`` which shells count."""
-        self.images, self.poses, self.map_of = images, poses, map_of
-        lowest, highest = radii
-        whole = half_plane(images.box_px, highest)
-        kept = whole.shell >= lowest
-        parts = [tensor[kept] for tensor in (whole.kx, whole.ky, whole.shell, whole.columns)]
-        self.plane = HalfPlane(images.box_px, *parts)
-        self.projectors = [Projector(volume.float(), highest) for volume in maps]
+    def __init__(self, particles: PosedParticles, references: References, shells: tuple[int, int]) -> None:
+        """Prepare the maps; ``shells`` are the first and last that count."""
+        self.particles, self._map_of = particles, references.map_of
+        self.plane: Plane = ring(particles.box_px, particles.pixel_size_angstrom, *shells)
+        self._grids = [SliceGrid(volume, shells[1]) for volume in references.maps]
+        self._raster = np.sort(self.plane.rows)
+        self._order = np.searchsorted(self._raster, self.plane.rows)
+        kx, ky = rows_of(particles.box_px, shells[1])
+        self._kx, self._ky = kx[self._raster], ky[self._raster]
+        self._shell = np.floor(np.hypot(self._kx, self._ky) + 0.5).astype(np.int64)
+        self._kept: dict[int, Observed] = {}
+        self._room = _KEPT_BYTES
 
-    def observe(self, index: Tensor) -> Observed:
-        """The particles at ``index``."""
-        parts = [self._observe(chunk) for chunk in torch.split(index, _IMAGES_PER_CHUNK)]
-        power = sum((part.shell_power for part in parts), start=torch.zeros(self.images.box_px // 2 + 1).double())
-        return Observed(torch.cat([p.cross for p in parts]), torch.cat([p.power for p in parts]), power)
+    def observe(self, index: Whole, key: int | None = None) -> Observed:
+        """The particles at ``index``; with a ``key``, what that key gave before if there was room to keep it."""
+        if key is not None and key in self._kept:
+            return self._kept[key]
+        seen = self._observe(index)
+        if key is not None and seen.nbytes <= self._room:
+            self._room -= seen.nbytes
+            self._kept[key] = seen
+        return seen
 
-    def _observe(self, index: Tensor) -> Observed:
-        plane = self.plane
-        spectra = image_coefficients(self.images.read(index), plane) * plane.phase_ramps(self.poses.origin_px[index])
-        matrices = euler_to_matrix(self.poses.euler_deg[index])
-        projected = torch.empty_like(spectra)
-        for number, projector in enumerate(self.projectors):
-            chosen = self.map_of[index] == number
-            projected[chosen] = projector.slices(matrices[chosen], plane)
-        shells = torch.zeros(self.images.box_px // 2 + 1, dtype=torch.float64)
-        shells.index_add_(0, plane.shell, spectra.abs().double().square().sum(dim=0))
-        return Observed(spectra * projected.conj(), projected.abs().square(), shells)
+    def _observe(self, index: Whole) -> Observed:
+        shape = (len(self.plane), len(index))
+        real, imaginary, power = (np.empty(shape, dtype=np.float32) for _ in range(3))
+        shells = np.zeros(self.particles.box_px // 2 + 1)
+        for start in range(0, len(index), _IMAGES_PER_CHUNK):
+            part = slice(start, start + _IMAGES_PER_CHUNK)
+            spectra, projected = self._spectra(index[part]), self._projections(index[part])
+            squares = (spectra.real**2 + spectra.imag**2).sum(axis=0, dtype=np.float64)
+            shells += np.bincount(self._shell, weights=squares, minlength=len(shells))
+            squared = projected.real**2 + projected.imag**2
+            spectra *= projected.conj()
+            for whole, values in ((real, spectra.real), (imaginary, spectra.imag), (power, squared)):
+                whole[:, part] = np.ascontiguousarray(values.T)[self._order]
+        return Observed(real, imaginary, power, shells)
 
-    def phase(self, optics: CtfParameters) -> Tensor:
-        """CTF phases ``[b, n]`` float64 of particles with these parameters."""
-        plane = self.plane
-        return ctf_phase(optics, plane.kx, plane.ky, self.images.box_px, self.images.pixel_size_angstrom)
+    def _spectra(self, index: Whole) -> Complexes:
+        """``[b, n]``, row after row: transforms of centred images, origin at the central pixel."""
+        box = self.particles.box_px
+        transform = along(along(np.ascontiguousarray(self.particles.source.read(index)), 2), 1)
+        chosen = transform.reshape(len(index), -1)[:, (self._ky % box) * (box // 2 + 1) + self._kx]
+        # an even box has its origin at box / 2: the phase of that shift is a sign
+        scale = (1 - 2 * ((self._kx + self._ky) % 2)) / float(box * box)
+        turn = -2.0 * math.pi / box
+        x, y = self.particles.origin_px[index].T
+        reach = int(self._kx.max())
+        along_x = np.exp(1j * turn * np.outer(x, np.arange(reach + 1))).astype(np.complex64)
+        along_y = np.exp(1j * turn * np.outer(y, np.arange(-reach, reach + 1))).astype(np.complex64)
+        chosen *= along_x[:, self._kx]
+        chosen *= along_y[:, self._ky + reach]
+        chosen *= scale.astype(np.float32)
+        return np.asarray(chosen)
+
+    def _projections(self, index: Whole) -> Complexes:
+        """``[b, n]``, row after row."""
+        matrices = view_matrices(self.particles.euler_deg[index])
+        out = np.empty((len(index), len(self._kx)), dtype=np.complex64)
+        for number, grid in enumerate(self._grids):
+            chosen = self._map_of[index] == number
+            out[chosen] = grid.slices(matrices[chosen], self._kx, self._ky)
+        return out
 
 
 @dataclass(frozen=True)
 class ShellSums:
-    """Sums over particles and pixels, ``[shells]`` float64, from which `Weights` follow."""
+    """Sums over particles and pixels, ``[shells]``, from which `Weights` follow."""
 
-    cross: Tensor
-    power: Tensor
-    image: Tensor
-    pixels: Tensor
-
-    @classmethod
-    def of(cls, seen: Observed, optics: CtfParameters, observer: Observer) -> ShellSums:
-        """The sums at these CTFs, ``[b]``."""
-        plane = observer.plane
-        shells = [torch.zeros_like(seen.shell_power) for _ in range(2)]
-        for rows, cross, power in seen.blocks():
-            transfer = torch.sin(observer.phase(optics.select(row_index(rows))))
-            sums = (cross.real * transfer).sum(dim=0), (power * transfer.square()).sum(dim=0)
-            for total, part in zip(shells, sums, strict=True):
-                total.index_add_(0, plane.shell, part)
-        pixels = torch.bincount(plane.shell, minlength=len(seen.shell_power)).double() * seen.power.shape[0]
-        return cls(shells[0], shells[1], seen.shell_power, pixels)
+    cross: Floats
+    power: Floats
+    image: Floats
+    pixels: Floats
 
     def __add__(self, other: ShellSums) -> ShellSums:
         """Sums over both."""
@@ -136,17 +153,20 @@ class ShellSums:
             self.cross + other.cross, self.power + other.power, self.image + other.image, self.pixels + other.pixels
         )
 
-    def signal_and_noise(self) -> tuple[Tensor, Tensor]:
+    def signal_and_noise(self) -> tuple[Floats, Floats]:
         """Least-squares scale of the projections, and what is left of the images per real component."""
-        scale = torch.where(self.power > 0, self.cross / self.power.clamp(min=1e-300), 0.0)
+        scale = np.where(self.power > 0, self.cross / np.maximum(self.power, 1e-300), 0.0)
         # a map correlates with its particles: a shell where it seems not to holds no signal
-        scale = scale.clamp(min=0.0)
-        rest = self.image - 2.0 * scale * self.cross + scale.square() * self.power
-        noise = rest / (2.0 * self.pixels).clamp(min=1.0)
-        floor = noise[noise > 0].min() if bool((noise > 0).any()) else torch.tensor(1.0, dtype=noise.dtype)
-        return scale, torch.where(noise > 0, noise, floor)
+        scale = np.maximum(scale, 0.0)
+        rest = self.image - 2.0 * scale * self.cross + scale**2 * self.power
+        noise = rest / np.maximum(2.0 * self.pixels, 1.0)
+        floor = noise[noise > 0].min() if (noise > 0).any() else 1.0
+        return scale, np.where(noise > 0, noise, floor)
 
 
-def row_index(rows: slice) -> Tensor:
-    """The rows of a slice as an index."""
-    return torch.arange(rows.start, rows.stop)
+def weights_of(totals: Sequence[ShellSums | None]) -> Weights:
+    """Weights of every optics group; one without particles gets no signal."""
+    present = next(total for total in totals if total is not None)
+    neutral = np.zeros_like(present.power), np.ones_like(present.power)
+    pairs = [neutral if total is None else total.signal_and_noise() for total in totals]
+    return Weights(np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs]))

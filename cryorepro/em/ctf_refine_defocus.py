@@ -8,6 +8,9 @@ log-likelihood of all d is a short Fourier series over the distinct values of |k
 U and W are summed once per particle; f on a fine grid of d is then one matrix product, exact, and its derivatives are
 as cheap. A change of astigmatism adds phases in kx^2 - ky^2 and 2 kx ky, and separates in the same way. The model is
 that of Zivanov, Nakane & Scheres, IUCrJ 7 (2020) 253, section 2.2; the search is not.
+
+Series of single particles are summed in single precision, which moves a defocus by less than 0.01 A; phases, and what
+is common to a micrograph, are worked out in double.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from cryorepro.em.fourier import HalfPlane
+from cryorepro.em.ctf_refine_plane import Floats, Singles, Sums
+from cryorepro.em.ctf_refine_slices import Complexes
 
 # Scans step by so much of a radian of the fastest term at the finest resolution.
 _STEP_RAD = 1.0
@@ -29,115 +33,104 @@ _NEWTON_STEPS = 6
 class Fit:
     """Changes ``[b]`` in Angstrom, and where (bool ``[b]``) the scan found no minimum inside its range."""
 
-    change: Tensor
-    at_limit: Tensor
+    change: Floats
+    at_limit: npt.NDArray[np.bool_]
 
 
-def phase_per_angstrom(plane: HalfPlane, wavelength_angstrom: float, pixel_size_angstrom: float) -> Tensor:
-    """``[3, n]`` rad per Angstrom: of the mean defocus, and of its astigmatic parts along cos 2a and sin 2a."""
-    scale = math.pi * wavelength_angstrom / (plane.box_px * pixel_size_angstrom) ** 2
-    kx, ky = plane.kx.double(), plane.ky.double()
-    return scale * torch.stack([kx**2 + ky**2, kx**2 - ky**2, 2.0 * kx * ky])
-
-
-def scan_values(rate: Tensor, limit: float) -> Tensor:
+def scan_values(rate: Floats, limit: float) -> Floats:
     """Values from ``-limit`` to ``limit`` close enough for the fastest ``rate`` (rad per unit)."""
-    step = _STEP_RAD / (2.0 * float(rate.abs().max()))
+    step = _STEP_RAD / (2.0 * float(np.abs(rate).max()))
     count = max(2, math.ceil(limit / step))
-    return torch.linspace(-limit, limit, 2 * count + 1, dtype=torch.float64)
+    return np.linspace(-limit, limit, 2 * count + 1)
 
 
-def fit_defocus(power: Tensor, cross: Tensor, phase: Tensor, rate: Tensor, squared: Tensor, limit: float) -> Fit:
-    """Best change of defocus of every particle within ``limit`` Angstrom.
+class Scan:
+    """Values of a change and the turns ``[values, terms]`` it makes at each, for one or more phases."""
+
+    def __init__(self, rates: Floats, limit: float) -> None:
+        """Prepare for terms that turn by ``rates`` (``[terms]`` or ``[parts, terms]``) rad per unit."""
+        rows = np.atleast_2d(rates)
+        self.values = scan_values(rows[0], limit)
+        self.waves: list[Complexes] = [unit(np.outer(self.values, rate)).astype(np.complex64) for rate in rows]
+
+
+def fit_defocus(double: Complexes, single: Complexes, rates: Floats, scan: Scan) -> Fit:
+    """Best change of defocus of every particle within the limits of ``scan``.
 
     Args:
-        power: ``[b, n]`` s^2 |P|^2 / sigma2.
-        cross: ``[b, n]`` s Re(X conj P) / sigma2.
-        phase: ``[b, n]`` CTF phases now.
-        rate: ``[n]`` rad per Angstrom.
-        squared: ``[n]`` int64, |k|^2 of the pixels.
-        limit: largest change.
+        double: U, ``[t, b]``: s^2 |P|^2 / sigma2 times the doubled turn, summed over the pixels of each |k|^2.
+        single: W, ``[t, b]``: s Re(X conj P) / sigma2 times the turn.
+        rates: ``[t]`` rad per Angstrom.
+        scan: over the same rates.
     """
-    (
-        _,
-        place,
-    ) = torch.unique(squared, return_inverse=True)
-    terms = int(place.max()) + 1
-    rates = torch.zeros(terms, dtype=torch.float64).index_copy_(0, place, rate)
-    turned = torch.polar(torch.ones_like(phase), phase)
-    shape = (phase.shape[0], terms)
-    double = torch.zeros(shape, dtype=torch.complex128).index_add_(1, place, power * turned.square())
-    single = torch.zeros(shape, dtype=torch.complex128).index_add_(1, place, cross * turned)
-    values = scan_values(rates, limit)
-    waves = torch.polar(torch.ones(terms, len(values), dtype=torch.float64), torch.outer(rates, values))
-    scores = -0.25 * (double @ waves.square()).real - (single @ waves).imag
-    best = scores.argmin(dim=1)
+    values, wave = scan.values, scan.waves[0]
+    scores = -0.25 * (wave**2 @ double).real - (wave @ single).imag
+    best = scores.argmin(axis=0)
     at_limit = (best == 0) | (best == len(values) - 1)
-    change = values[best]
+    change = start = values[best]
     step = float(values[1] - values[0])
-    start = change.clone()
     for _ in range(_NEWTON_STEPS):
-        change = change - _newton_step(double, single, rates, change)
-        change = torch.minimum(torch.maximum(change, start - step), start + step)
-    return Fit(torch.where(at_limit, 0.0, change), at_limit)
+        change = np.clip(change - _newton_step(double, single, rates, change), start - step, start + step)
+    return Fit(np.where(at_limit, 0.0, change), at_limit)
 
 
-def _newton_step(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) -> Tensor:
+def _newton_step(double: Complexes, single: Complexes, rates: Floats, change: Floats) -> Floats:
     """First over second derivative ``[b]`` of f; a step downhill where f is not convex."""
-    wave = torch.polar(torch.ones_like(double.real), torch.outer(change, rates))
-    second_harmonic, first_harmonic = double * wave.square(), single * wave
-    slope = 0.5 * (second_harmonic.imag @ rates) - first_harmonic.real @ rates
-    curvature = second_harmonic.real @ rates**2 + first_harmonic.imag @ rates**2
-    return slope / curvature.abs().clamp(min=1e-300)
+    phase = np.outer(rates, change).astype(np.float32)
+    wave = np.empty(phase.shape, dtype=np.complex64)
+    np.cos(phase, out=wave.real)
+    np.sin(phase, out=wave.imag)
+    first = single * wave
+    wave *= wave
+    wave *= double
+    once: Singles = rates.astype(np.float32)
+    slope = once @ (0.5 * wave.imag - first.real)
+    curvature = once**2 @ (wave.real + first.imag)
+    return np.asarray(slope / np.maximum(np.abs(curvature), 1e-30), dtype=np.float64)
 
 
-def harmonics(power: Tensor, cross: Tensor, phase: Tensor) -> Tensor:
-    """``[2, n]`` complex128: the sums over particles that a fit common to all of them needs.
+def unit(phase: Floats) -> Sums:
+    """exp(i phase)."""
+    wave = np.empty(phase.shape, dtype=np.complex128)
+    np.cos(phase, out=wave.real)
+    np.sin(phase, out=wave.imag)
+    return wave
 
-    Arguments as in `fit_defocus`; sums of several groups of particles add.
-    """
-    turned = torch.polar(torch.ones_like(phase), phase)
-    return torch.stack([(power * turned.square()).sum(dim=0), (cross * turned).sum(dim=0)])
 
-
-def fit_astigmatism(sums: Tensor, rates: Tensor, limit: float | None) -> Tensor:
+def fit_astigmatism(double: Sums, single: Sums, rates: Floats, scan: Scan | None) -> Floats:
     """Changes ``[3]`` in Angstrom (mean defocus, cos 2a part, sin 2a part) that suit all particles together.
 
     Args:
-        sums: ``[2, n]`` by `harmonics`.
-        rates: ``[3, n]`` by `phase_per_angstrom`.
-        limit: largest change of either astigmatic part in a scan; None descends from no change.
+        double: U, ``[n]``, summed over particles.
+        single: W, ``[n]``.
+        rates: ``[3, n]`` by `Plane.rates`.
+        scan: over both astigmatic parts; None descends from no change.
     """
-    start = torch.zeros(3, dtype=torch.float64) if limit is None else _scanned(sums, rates, limit)
-    return _descend(sums[0], sums[1], rates, start)
+    start = np.zeros(3) if scan is None else _scanned(double, single, scan)
+    return _descend(double, single, rates, start)
 
 
-def _scanned(sums: Tensor, rates: Tensor, limit: float) -> Tensor:
+def _scanned(double: Sums, single: Sums, scan: Scan) -> Floats:
     """The best change on a grid of both astigmatic parts."""
-    double, single = sums
-    values = scan_values(rates[0], limit)
-    waves = [torch.polar(torch.ones(len(values), rates.shape[1], dtype=torch.float64), torch.outer(values, rate))
-             for rate in rates[1:]]  # fmt: skip
-    scores = -0.25 * ((waves[0].square() * double) @ waves[1].square().T).real
-    scores -= ((waves[0] * single) @ waves[1].T).imag
-    first, second = divmod(int(scores.argmin()), len(values))
-    return torch.tensor([0.0, float(values[first]), float(values[second])], dtype=torch.float64)
+    one, other = scan.waves
+    scores = -0.25 * ((one**2 * double.astype(np.complex64)) @ (other**2).T).real
+    scores -= ((one * single.astype(np.complex64)) @ other.T).imag
+    first, second = divmod(int(scores.argmin()), len(scan.values))
+    return np.array([0.0, scan.values[first], scan.values[second]])
 
 
-def _descend(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) -> Tensor:
+def _descend(double: Sums, single: Sums, rates: Floats, change: Floats) -> Floats:
     """Newton's method in three parameters with Levenberg's damping."""
-    damping, score = 1e-3, _score(double, single, rates, change)
+    damping, (score, second, first) = 1e-3, _turned(double, single, rates, change)
     for _ in range(5 * _NEWTON_STEPS):
-        wave = torch.polar(torch.ones_like(rates[0]), change @ rates)
-        second_harmonic, first_harmonic = double * wave.square(), single * wave
-        slope = rates @ (0.5 * second_harmonic.imag - first_harmonic.real)
-        curvature = (rates * (second_harmonic.real + first_harmonic.imag)) @ rates.T
-        diagonal = curvature.diagonal().abs().clamp(min=1e-300)
-        trial = change - torch.linalg.solve(curvature + torch.diag(damping * diagonal), slope)
-        reached = _score(double, single, rates, trial)
-        if reached <= score:
-            finished = float((trial - change).abs().max()) < 1e-3
-            change, score, damping = trial, reached, damping * 0.1
+        slope = rates @ (0.5 * second.imag - first.real)
+        curvature = (rates * (second.real + first.imag)) @ rates.T
+        diagonal = np.maximum(np.abs(curvature.diagonal()), 1e-300)
+        trial = change - np.linalg.solve(curvature + np.diag(damping * diagonal), slope)
+        reached = _turned(double, single, rates, trial)
+        if reached[0] <= score:
+            finished = float(np.abs(trial - change).max()) < 1e-3
+            change, (score, second, first), damping = trial, reached, damping * 0.1
             if finished:
                 break
         else:
@@ -145,6 +138,8 @@ def _descend(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) -> T
     return change
 
 
-def _score(double: Tensor, single: Tensor, rates: Tensor, change: Tensor) -> float:
-    wave = torch.polar(torch.ones_like(rates[0]), change @ rates)
-    return float(-0.25 * (double * wave.square()).real.sum() - (single * wave).imag.sum())
+def _turned(double: Sums, single: Sums, rates: Floats, change: Floats) -> tuple[float, Sums, Sums]:
+    """f, and U and W turned by a change."""
+    wave = unit(change @ rates)
+    second, first = double * wave**2, single * wave
+    return float(-0.25 * second.real.sum() - first.imag.sum()), second, first

@@ -1,37 +1,98 @@
-"""What a CTF refinement starts from: the half maps (or one map), the shells they hold signal in, and micrographs."""
+"""What a CTF refinement starts from: particles by micrograph, half maps or one map, the shells they hold signal in.
+
+Nothing here or in what it leads to imports torch, which would take more CPU time than a thousand particles.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from cryorepro.em.ctf_refine import Micrograph
+from cryorepro.em.aberrations import without_beam_tilt
+from cryorepro.em.checked_stack import matching_map, open_checked_stack
+from cryorepro.em.ctf_refine_optics import Optics
+from cryorepro.em.ctf_refine_plane import Floats, Singles, Whole
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.particles import Particles
 from cryorepro.em.formats.star import StarBlock, read_star
 from cryorepro.em.fsc import crossing, fsc_curve, masked_fsc
-from cryorepro.em.particle_images import ParticleImages, read_matching_map
+
+if TYPE_CHECKING:
+    from cryorepro.em.imageset import ImageSource
 
 THRESHOLD = 0.143
 _PARTICLES_TOGETHER = 100
 
 
 @dataclass(frozen=True)
+class PosedParticles:
+    """n particles whose poses are known.
+
+    Attributes:
+        particles: the table.
+        source: their images, without the beam tilt the table states.
+        box_px, pixel_size_angstrom: of the images.
+        euler_deg: ``[n, 3]`` (rot, tilt, psi).
+        origin_px: ``[n, 2]`` (x, y), the shift that centres the particle.
+        optics: the CTFs the table states.
+    """
+
+    particles: Particles
+    source: ImageSource
+    box_px: int
+    pixel_size_angstrom: float
+    euler_deg: Floats
+    origin_px: Floats
+    optics: Optics
+
+    def __len__(self) -> int:
+        """Number of particles."""
+        return len(self.euler_deg)
+
+
+@dataclass(frozen=True)
+class Micrograph:
+    """Particles of one micrograph and one optics group (position in the table of groups)."""
+
+    index: Whole
+    group: int
+
+
+@dataclass(frozen=True)
 class References:
     """Masked maps ``[n, n, n]``, which of them each particle is held against, and the last shell with signal."""
 
-    maps: list[Tensor]
-    map_of: Tensor
+    maps: list[Singles]
+    map_of: Whole
     last_shell: int
 
 
+def open_posed_particles(star: Path) -> PosedParticles:
+    """Open a particle STAR file and its stacks; pixels are read when they are needed, without their beam tilt.
+
+    Raises:
+        InputError: as `open_checked_stack`, or a column of the CTF or of angles is missing.
+    """
+    particles, stack = open_checked_stack(star)
+    particles.column("rlnAngleRot")
+    pixel = particles.pixel_size_angstrom
+    return PosedParticles(
+        particles=particles,
+        source=without_beam_tilt(stack, particles, stack.box_px),
+        box_px=stack.box_px,
+        pixel_size_angstrom=pixel,
+        euler_deg=np.asarray(particles.angles_degrees, dtype=np.float64),
+        origin_px=np.asarray(particles.origins_angstrom, dtype=np.float64) / pixel,
+        optics=Optics.of(particles),
+    )
+
+
 def read_references_of(
-    inputs: Mapping[str, Path], loaded: ParticleImages, generator: np.random.Generator
+    inputs: Mapping[str, Path], loaded: PosedParticles, generator: np.random.Generator
 ) -> References:
     """The maps named by the stage's inputs.
 
@@ -43,21 +104,25 @@ def read_references_of(
         InputError: no map is given, a map does not fit the particles, the half of a particle is not known, or the
             halves do not correlate.
     """
-    box, pixel = loaded.images.box_px, loaded.images.pixel_size_angstrom
+    box, pixel = loaded.box_px, loaded.pixel_size_angstrom
     paths = dict(inputs)
     tables = read_star(inputs["postprocess"]) if "postprocess" in inputs else {}
     for role in ("half1", "half2"):
         if role not in paths and tables:
             paths[role] = _named_map(inputs["postprocess"], tables, role)
-    mask = read_matching_map(paths["mask"], box, pixel) if "mask" in paths else torch.ones(box, box, box)
+    mask = matching_map(paths["mask"], box, pixel) if "mask" in paths else None
     if "half1" in paths and "half2" in paths:
-        halves = [read_matching_map(paths[role], box, pixel) for role in ("half1", "half2")]
+        halves = [matching_map(paths[role], box, pixel) for role in ("half1", "half2")]
         curve = _table_curve(inputs["postprocess"], tables, box) if tables else _curve(halves, mask, generator)
-        return References([half * mask for half in halves], _halves(loaded.particles), _last_shell(curve))
+        return References([_masked(half, mask) for half in halves], _halves(loaded.particles), _last_shell(curve))
     if "map" not in paths:
         raise InputError(f"{loaded.particles.source}: give inputs half1 and half2, or postprocess, or map.")
-    volume = read_matching_map(paths["map"], box, pixel) * mask
-    return References([volume], torch.zeros(len(loaded.images), dtype=torch.int64), box // 2 - 1)
+    volume = _masked(matching_map(paths["map"], box, pixel), mask)
+    return References([volume], np.zeros(len(loaded), dtype=np.int64), box // 2 - 1)
+
+
+def _masked(volume: Singles, mask: Singles | None) -> Singles:
+    return volume if mask is None else volume * mask
 
 
 def micrographs_of(particles: Particles, astigmatism: bool = True) -> list[Micrograph]:
@@ -74,7 +139,7 @@ def micrographs_of(particles: Particles, astigmatism: bool = True) -> list[Micro
     keys, member = np.unique(np.stack([number.reshape(-1), group]), axis=1, return_inverse=True)
     order = np.argsort(member.reshape(-1), kind="stable")
     ends = np.cumsum(np.bincount(member.reshape(-1)))[:-1]
-    rows = [torch.from_numpy(part) for part in np.split(order, ends)]
+    rows = np.split(order, ends)
     return [Micrograph(index, int(keys[1, place])) for place, index in enumerate(rows)]
 
 
@@ -90,9 +155,7 @@ def _named_map(star: Path, tables: Mapping[str, StarBlock], role: str) -> Path:
     raise InputError(f"{star}: {label} names {name}, which does not exist.")
 
 
-def _table_curve(
-    star: Path, tables: Mapping[str, StarBlock], box_px: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _table_curve(star: Path, tables: Mapping[str, StarBlock], box_px: int) -> Floats:
     if "fsc" not in tables:
         raise InputError(f"{star}: the table data_fsc is missing.")
     curve = tables["fsc"].numbers("rlnFourierShellCorrelationCorrected")
@@ -101,25 +164,23 @@ def _table_curve(
     return curve
 
 
-def _curve(
-    halves: list[Tensor], mask: Tensor, generator: np.random.Generator
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    first, second = (half.double().numpy() for half in halves)
+def _curve(halves: list[Singles], mask: Singles | None, generator: np.random.Generator) -> Floats:
+    first, second = halves
     plain = fsc_curve(first, second)
-    if not crossing(plain, 0.8).crossed or bool((mask == 1.0).all()):
+    if mask is None or not crossing(plain, 0.8).crossed or bool((mask == 1.0).all()):
         return plain
-    return masked_fsc(first, second, mask.double().numpy(), generator).corrected
+    return masked_fsc(first, second, mask, generator).corrected
 
 
-def _last_shell(curve: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int:
+def _last_shell(curve: Floats) -> int:
     shell = min(crossing(curve, THRESHOLD).shell, len(curve) - 2)
     if shell < 1:
         raise InputError("the half maps do not correlate: their FSC is below 0.143 in the first shell")
     return shell
 
 
-def _halves(particles: Particles) -> Tensor:
+def _halves(particles: Particles) -> Whole:
     halves = particles.column("rlnRandomSubset")
     if not set(np.unique(halves).tolist()) <= {1, 2}:
         raise InputError(f"{particles.source}: rlnRandomSubset must hold 1 and 2, and nothing else.")
-    return torch.from_numpy(np.asarray(halves, dtype=np.int64) - 1)
+    return np.asarray(halves, dtype=np.int64) - 1

@@ -16,14 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from cryorepro.em.aberrations import coma_phase_per_mrad, trefoil_phase
-from cryorepro.em.ctf import CtfParameters
-from cryorepro.em.ctf_refine_data import Observed, Observer, row_index
-from cryorepro.em.ctf_refine_defocus import scan_values
-from cryorepro.em.fourier import HalfPlane
+from cryorepro.em.ctf_refine_defocus import scan_values, unit
+from cryorepro.em.ctf_refine_plane import Floats, Plane, Sums
 
 SCAN_LIMIT_MRAD = 3.0
 _NEWTON_STEPS = 30
@@ -51,80 +47,58 @@ class TiltFit:
         return replace(self, x_mrad=x, y_mrad=y, trefoil=trefoil)
 
 
-def common_overlap(seen: Observed, optics: CtfParameters, observer: Observer, cross_factor: Tensor) -> Tensor:
-    """``[n]`` complex128: sum over particles of s c X conj P / sigma2; ``cross_factor [n]`` is s / sigma2."""
-    total = torch.zeros(len(observer.plane), dtype=torch.complex128)
-    for rows, cross, _ in seen.blocks():
-        total += (cross * torch.sin(observer.phase(optics.select(row_index(rows))))).sum(dim=0)
-    return total * cross_factor
-
-
-def tilt_basis(
-    plane: HalfPlane, pixel_size_angstrom: float, voltage_kv: float, cs_mm: float, trefoil: bool = False
-) -> Tensor:
-    """``[4, n]`` float64: coma per mrad along x and y, and the phase of a shift by a pixel along x and y.
+def tilt_basis(plane: Plane, voltage_kv: float, cs_mm: float, trefoil: bool = False) -> Floats:
+    """``[4, n]``: coma per mrad along x and y, and the phase of a shift by a pixel along x and y.
 
     With ``trefoil`` ``[6, n]``: its two parts follow.
     """
-    extent = plane.box_px * pixel_size_angstrom
-    kx, ky = (k.double().numpy() / extent for k in (plane.kx, plane.ky))
+    extent = plane.box_px * plane.pixel_size_angstrom
+    kx, ky = plane.kx / extent, plane.ky / extent
     coma = coma_phase_per_mrad(kx, ky, voltage_kv, cs_mm)
-    turn = 2.0 * np.pi * pixel_size_angstrom
-    parts = [*coma, turn * kx, turn * ky, *(trefoil_phase(kx, ky) if trefoil else ())]
-    return torch.stack([torch.from_numpy(part) for part in parts])
+    turn = 2.0 * np.pi * plane.pixel_size_angstrom
+    return np.stack([*coma, turn * kx, turn * ky, *(trefoil_phase(kx, ky) if trefoil else ())])
 
 
-def fit_tilt(overlap: Tensor, basis: Tensor) -> tuple[TiltFit, Tensor]:
+def fit_tilt(overlap: Sums, basis: Floats) -> tuple[TiltFit, Floats]:
     """The tilt that explains the phases of ``overlap [n]`` best, and phi ``[n]`` with its shift.
 
-    ``basis`` is `tilt_basis`'s.
+    ``overlap`` is the sum over particles of s c X conj P / sigma2, ``basis`` is `tilt_basis`'s.
     """
-    change = _freeing(basis, overlap.abs())
+    change = _freeing(basis, np.abs(overlap))
     freed = change @ basis
     values = scan_values(freed[0], SCAN_LIMIT_MRAD)
-    waves = [torch.polar(torch.ones(len(values), len(overlap), dtype=torch.float64), torch.outer(values, phase))
-             for phase in freed[:2]]  # fmt: skip
-    scores = ((waves[0] * overlap) @ waves[1].T).real
+    waves = [unit(np.outer(values, phase)).astype(np.complex64) for phase in freed[:2]]
+    scores = ((waves[0] * overlap.astype(np.complex64)) @ waves[1].T).real
     first, second = divmod(int(scores.argmax()), len(values))
-    start = torch.zeros(len(basis), dtype=torch.float64)
+    start = np.zeros(len(basis))
     start[0], start[1] = values[first], values[second]
     found, curvature = _climb(overlap, freed, start)
-    error = torch.linalg.pinv(curvature).diagonal().clamp(min=0.0).sqrt()
+    error = np.sqrt(np.maximum(np.linalg.pinv(curvature).diagonal(), 0.0))
     x, y, _, _, *trefoil = (found @ change).tolist()
     fit = TiltFit(x, y, float(error[0]), float(error[1]), (trefoil[0], trefoil[1]) if trefoil else (0.0, 0.0))
     return fit, found @ freed
 
 
-def _freeing(basis: Tensor, weight: Tensor) -> Tensor:
+def _freeing(basis: Floats, weight: Floats) -> Floats:
     """Matrix ``[m, m]`` to a basis whose coma is free of what a shift (or trefoil) explains: a scan needs neither."""
     other = basis[2:]
     normal = (other * weight) @ other.T
-    part = torch.linalg.solve(normal, (other * weight) @ basis[:2].T)
-    change = torch.eye(len(basis), dtype=torch.float64)
+    part = np.linalg.solve(normal, (other * weight) @ basis[:2].T)
+    change = np.eye(len(basis))
     change[:2, 2:] = -part.T
     return change
 
 
-def _climb(overlap: Tensor, basis: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+def _climb(overlap: Sums, basis: Floats, start: Floats) -> tuple[Floats, Floats]:
     """Newton's method with damping; the parameters and the information matrix there."""
-    found, damping = start, 1e-3
-    score = _score(overlap, basis, found)
+    found, damping, turned = start, 1e-3, overlap * unit(start @ basis)
     for _ in range(_NEWTON_STEPS):
-        slope, curvature = _derivatives(overlap, basis, found)
-        diagonal = curvature.diagonal().abs().clamp(min=1e-300)
-        trial = found + torch.linalg.solve(curvature + torch.diag(damping * diagonal), slope)
-        reached = _score(overlap, basis, trial)
-        if reached >= score:
-            found, score, damping = trial, reached, damping * 0.1
+        slope, curvature = -basis @ turned.imag, (basis * turned.real) @ basis.T
+        diagonal = np.maximum(np.abs(curvature.diagonal()), 1e-300)
+        trial = found + np.linalg.solve(curvature + np.diag(damping * diagonal), slope)
+        there = overlap * unit(trial @ basis)
+        if there.real.sum() >= turned.real.sum():
+            found, turned, damping = trial, there, damping * 0.1
         else:
             damping = max(damping, 1e-6) * 10.0
-    return found, _derivatives(overlap, basis, found)[1]
-
-
-def _derivatives(overlap: Tensor, basis: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    turned = overlap * torch.polar(torch.ones_like(basis[0]), at @ basis)
-    return -basis @ turned.imag, (basis * turned.real) @ basis.T
-
-
-def _score(overlap: Tensor, basis: Tensor, at: Tensor) -> float:
-    return float((overlap * torch.polar(torch.ones_like(basis[0]), at @ basis)).real.sum())
+    return found, (basis * turned.real) @ basis.T

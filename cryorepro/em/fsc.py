@@ -17,10 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius
+from cryorepro.em.half_spectra import HalfSpectra, masked_fsc_curve
+from cryorepro.em.lowpass import Map, Volume, check_cubic
+from cryorepro.em.random_phases import randomise_from
+from cryorepro.em.shell_sums import by_shell, product_sums, square_sums
+from cryorepro.em.transforms import Spectrum, backward, forward
 
 Curve = npt.NDArray[np.float64]
 _SAME_MAP = 1.0 - 1e-6
@@ -55,10 +58,7 @@ def shell_to_angstrom(shell: float, box_px: int, pixel_size_angstrom: float) -> 
 
 def shell_sums(values: Volume, box_px: int) -> Curve:
     """Sum per-coefficient values ``[n, n, n // 2 + 1]`` over shells 0 to ``n // 2``."""
-    shells = np.rint(fourier_radius(box_px)).astype(np.int64)
-    inside = shells <= box_px // 2
-    sums = np.bincount(shells[inside], weights=values[inside], minlength=box_px // 2 + 1)
-    return np.asarray(sums, dtype=np.float64)
+    return by_shell(square_sums(lambda plane, rows, columns: values[plane, rows, :columns], box_px), box_px)
 
 
 def check_pair(first: Map, second: Map) -> int:
@@ -76,14 +76,21 @@ def check_pair(first: Map, second: Map) -> int:
 def fsc_curve(first: Map, second: Map) -> Curve:
     """Fourier shell correlation of two cubic maps of one size, ``[n // 2 + 1]``; 0 in empty shells.
 
+    Maps are transformed in their own precision: float32 maps in single, which changes a curve by about 1e-7.
+
     Raises:
         InputError: the maps are not cubes of one size or hold values that are not finite.
     """
-    box = check_pair(first, second)
-    a = fft.rfftn(np.asarray(first, dtype=np.float64))
-    b = fft.rfftn(np.asarray(second, dtype=np.float64))
-    cross = shell_sums((a * b.conj()).real, box)
-    power = np.sqrt(shell_sums(np.abs(a) ** 2, box) * shell_sums(np.abs(b) ** 2, box))
+    check_pair(first, second)
+    return fsc_of_spectra(forward(first), forward(second))
+
+
+def fsc_of_spectra(first: Spectrum, second: Spectrum) -> Curve:
+    """`fsc_curve` of two maps by their transforms ``[n, n, n // 2 + 1]``."""
+    box = first.shape[0]
+    cross = by_shell(product_sums(first, second), box)
+    powers = [by_shell(product_sums(spectrum, spectrum), box) for spectrum in (first, second)]
+    power = np.sqrt(powers[0] * powers[1])
     return np.asarray(np.divide(cross, power, out=np.zeros_like(cross), where=power > 0.0))
 
 
@@ -99,19 +106,16 @@ def crossing(curve: Curve, threshold: float) -> Crossing:
     return Crossing(shell=shell, interpolated=shell + min(max(step, 0.0), 1.0), crossed=True)
 
 
-def randomise_phases(volume: Map, from_shell: int, generator: np.random.Generator) -> Volume:
+def randomise_phases(volume: Map, from_shell: int, generator: np.random.Generator) -> Map:
     """Keep the amplitudes of a map but draw the phases anew from shell ``from_shell`` outwards.
 
-    The phases are those of white noise, which has the Hermitian symmetry a real map needs.  As in RELION the
-    limit is the exact distance from the origin, so the inner half of shell ``from_shell`` keeps its phases.
+    As in RELION the limit is the exact distance from the origin, so the inner half of shell ``from_shell`` keeps its
+    phases. The result has the map's precision.
     """
-    box = check_cubic(volume)
-    spectrum = fft.rfftn(np.asarray(volume, dtype=np.float64))
-    noise = fft.rfftn(generator.standard_normal(volume.shape))
-    beyond = fourier_radius(box) >= from_shell
-    amplitude = np.maximum(np.abs(noise), np.finfo(np.float64).tiny)
-    spectrum[beyond] = np.abs(spectrum[beyond]) * noise[beyond] / amplitude[beyond]
-    return np.asarray(fft.irfftn(spectrum, s=volume.shape))
+    check_cubic(volume)
+    spectrum = forward(volume)
+    randomise_from(spectrum, from_shell, generator)
+    return backward(spectrum)
 
 
 def corrected_curve(masked: Curve, randomised: Curve, from_shell: int) -> Curve:
@@ -154,18 +158,38 @@ def masked_fsc(
     Raises:
         InputError: maps and mask are not cubes of one size, or the unmasked curve never falls that low.
     """
-    if half1.shape != mask.shape:
-        raise InputError(f"the mask has shape {mask.shape}, the half maps {half1.shape}")
-    unmasked = fsc_curve(half1, half2)
-    start = from_shell
-    if start is None:
-        first = crossing(unmasked, randomise_at_fsc)
-        if not first.crossed and float(unmasked.min()) > _SAME_MAP:
-            raise InputError("half sets not independent: the two half maps are the same map (FSC 1 to Nyquist)")
-        if not first.crossed:
-            raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
-        start = first.shell + 1
-    masked = fsc_curve(half1 * mask, half2 * mask)
-    noise1, noise2 = (randomise_phases(half, start, generator) for half in (half1, half2))
-    randomised = fsc_curve(noise1 * mask, noise2 * mask)
-    return MaskedFsc(unmasked, masked, randomised, corrected_curve(masked, randomised, start), start)
+    check_pair(half1, half2)
+    return masked_fsc_of(HalfSpectra(half1, half2), (half1, half2), mask, generator, randomise_at_fsc, from_shell)
+
+
+def masked_fsc_of(
+    spectra: HalfSpectra,
+    halves: tuple[Map, Map],
+    mask: Map,
+    generator: np.random.Generator,
+    randomise_at_fsc: float = 0.8,
+    from_shell: int | None = None,
+) -> MaskedFsc:
+    """`masked_fsc` of half maps whose transforms are there.
+
+    Raises:
+        InputError: maps and mask are not of one size, the mask is 0 everywhere, or the unmasked curve never falls
+            that low.
+    """
+    if halves[0].shape != mask.shape:
+        raise InputError(f"the mask has shape {mask.shape}, the half maps {halves[0].shape}")
+    if not np.any(mask):
+        raise InputError("the mask is 0 everywhere")
+    start = _start_of_random_phases(spectra.fsc, randomise_at_fsc) if from_shell is None else from_shell
+    masked = masked_fsc_curve(*halves, mask)
+    randomised = spectra.randomised_masked_fsc(mask, start, generator)
+    return MaskedFsc(spectra.fsc, masked, randomised, corrected_curve(masked, randomised, start), start)
+
+
+def _start_of_random_phases(unmasked: Curve, randomise_at_fsc: float) -> int:
+    first = crossing(unmasked, randomise_at_fsc)
+    if not first.crossed and float(unmasked.min()) > _SAME_MAP:
+        raise InputError("half sets not independent: the two half maps are the same map (FSC 1 to Nyquist)")
+    if not first.crossed:
+        raise InputError(f"the unmasked FSC never falls below {randomise_at_fsc}: phases cannot be randomised")
+    return first.shell + 1

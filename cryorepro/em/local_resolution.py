@@ -1,29 +1,27 @@
 """Local resolution: the corrected FSC of two half maps in a soft window that moves over the box.
 
-The idea is Cardone, Heymann & Steven, J. Struct. Biol. 184 (2013) 226; window, sampling, phase randomisation and
-the way results are spread over voxels are those of ``relion_postprocess --locres``. A window is small, so every FSC
-is taken in a cube just large enough for it (`LocalWindow.crop_px`), many windows at once, and its crossing of 0.143
-is interpolated and counted in shells of the whole box.
+The idea is Cardone, Heymann & Steven, J. Struct. Biol. 184 (2013) 226; window, sampling, phase randomisation and the
+way results are spread over voxels are those of ``relion_postprocess --locres``. A window is small, so every FSC is
+taken in a cube just large enough for it (`LocalWindow.crop_px`), and its crossing of 0.143 is interpolated and counted
+in shells of the whole box.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.fsc import Curve, check_pair, corrected_curve, crossing, fsc_curve, randomise_phases
-from cryorepro.em.local_windows import LocalWindow, add_windows, by_shell, crops, sampled_points
+from cryorepro.em.fsc import Curve, check_pair, corrected_curve, crossing, fsc_of_spectra
+from cryorepro.em.local_curves import window_curves
+from cryorepro.em.local_windows import LocalWindow, add_windows, sampled_points
 from cryorepro.em.lowpass import Map, Volume
+from cryorepro.em.random_phases import randomise_from
+from cryorepro.em.transforms import backward, forward
 
 THRESHOLD = 0.143
-# Voxels of all windows transformed at once.
-_VOXELS_PER_BATCH = 1 << 22
 Points = npt.NDArray[np.int64]
 
 
@@ -55,6 +53,7 @@ def local_resolution(
     mask: Map | None = None,
     randomise_at_angstrom: float = 25.0,
     worst_angstrom: float = 50.0,
+    workers: int = 1,
 ) -> LocalResolution:
     """Estimate the resolution around every point of a grid and spread it over the voxels.
 
@@ -68,6 +67,7 @@ def local_resolution(
             changes nothing.
         randomise_at_angstrom: phases are randomised from the shell at or below this resolution on.
         worst_angstrom: local resolutions are never worse than this.
+        workers: threads that share the windows out; they change no result.
 
     Raises:
         InputError: maps or mask do not belong together, the box is too small for the window, or no window
@@ -78,13 +78,17 @@ def local_resolution(
     if not 1 <= start <= box // 2:
         raise InputError(f"phases cannot be randomised from {randomise_at_angstrom:g} A in this box")
     points = sampled_points(box, window, mask)
-    noise = [randomise_phases(half, start, generator) for half in (half1, half2)]
-    volumes = [torch.from_numpy(np.array(v, dtype=np.float32)) for v in (half1, half2, *noise)]
-    unmasked = fsc_curve(half1, half2)
+    halves = [np.asarray(half, dtype=np.float32) for half in (half1, half2)]
+    spectra = [forward(half) for half in halves]
+    unmasked = fsc_of_spectra(*spectra)
+    for spectrum in spectra:
+        randomise_from(spectrum, start, generator)
+    noise = [np.asarray(backward(spectrum), dtype=np.float32) for spectrum in spectra]
+    del spectra
     curves = np.array(
         [
             local_fsc(unmasked, masked, randomised, start, window.crop_px)
-            for masked, randomised in window_curves(volumes, points, window)
+            for masked, randomised in window_curves([*halves, *noise], points, window, workers)
         ]
     )
     shells = np.array([last_shell(curve) for curve in curves])
@@ -94,36 +98,6 @@ def local_resolution(
     inverse = add_windows(points, 1.0 / angstrom, box, window)
     values = np.divide(total, inverse, out=np.zeros_like(total), where=inverse > 0.0)
     return LocalResolution(points, angstrom, curves, values, window)
-
-
-def window_curves(volumes: list[Tensor], points: Points, window: LocalWindow) -> Iterator[tuple[Curve, Curve]]:
-    """FSC in every window of the halves ``volumes[:2]`` and of those with randomised phases, ``volumes[2:]``."""
-    side = window.crop_px
-    weight = torch.from_numpy(window.weights()).float()
-    order, begins = by_shell(side)
-    places = torch.from_numpy(order)
-    rows = max(1, _VOXELS_PER_BATCH // (4 * side**3))
-    for start in range(0, len(points), rows):
-        part = points[start : start + rows]
-        spectra = [_ordered(torch.fft.rfftn(crops(v, part, side) * weight, dim=(1, 2, 3)), places) for v in volumes]
-        plain = _correlations(spectra[0], spectra[1], begins)
-        randomised = _correlations(spectra[2], spectra[3], begins)
-        yield from zip(plain, randomised, strict=True)
-
-
-def _ordered(spectra: Tensor, places: Tensor) -> npt.NDArray[np.complex64]:
-    return np.asarray(spectra.flatten(1).index_select(1, places).numpy())
-
-
-def _correlations(first: npt.NDArray[np.complex64], second: npt.NDArray[np.complex64], begins: Points) -> Curve:
-    """FSC ``[b, shells]`` of spectra ``[b, m]`` in order of their shells."""
-    cross = _shell_sums(first.real * second.real + first.imag * second.imag, begins)
-    power = [_shell_sums(s.real**2 + s.imag**2, begins) for s in (first, second)]
-    return np.asarray(cross / np.sqrt(np.maximum(power[0] * power[1], 1e-300)))
-
-
-def _shell_sums(values: npt.NDArray[np.float32], begins: Points) -> Curve:
-    return np.asarray(np.add.reduceat(values, begins, axis=1, dtype=np.float64))
 
 
 def local_fsc(unmasked: Curve, masked: Curve, randomised: Curve, start: int, crop_px: int) -> Curve:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from cryorepro.em.local_resolution import LocalResolution
-from cryorepro.em.local_windows import add_windows
-from cryorepro.em.lowpass import Map, Volume, check_cubic, fourier_radius, raised_cosine
+from cryorepro.em.local_windows import add_blend, add_windows
+from cryorepro.em.lowpass import Map, Volume, check_cubic, raised_cosine
 from cryorepro.em.sharpening import fsc_weights
+from cryorepro.em.shell_sums import multiply_by_square
+from cryorepro.em.transforms import backward, forward
 
 _STEPS_PER_SHELL = 8
 _LOST_POWER = 1e-5
 _EDGE_SHELLS = 2.0
+# Filtered maps held at once.
+_BYTES_TOGETHER = 1 << 26
+_FEWEST_TOGETHER = 4
 
 
 def locally_filtered(volume: Map, found: LocalResolution, pixel_size_angstrom: float) -> Volume:
@@ -34,15 +38,19 @@ def locally_filtered(volume: Map, found: LocalResolution, pixel_size_angstrom: f
     left, strength, vectors = np.linalg.svd(filters, full_matrices=False)
     lost = 1.0 - np.cumsum(strength**2) / max(float((strength**2).sum()), 1e-300)
     kept = int(np.argmax(lost < _LOST_POWER)) + 1
-    step = np.rint(fourier_radius(box) * _STEPS_PER_SHELL).astype(np.int64)
-    beyond = step >= vectors.shape[1]
-    step[beyond] = 0
-    spectrum = fft.rfftn(np.asarray(volume, dtype=np.float32))
-    spectrum[beyond] = 0.0
-    blended = np.zeros(volume.shape)
-    for number in range(kept):
-        filtered = fft.irfftn(spectrum * vectors[number].astype(np.float32)[step], s=volume.shape)
-        blended += add_windows(found.points, left[:, number] * strength[number], box, found.window) * filtered
+    step = np.rint(np.sqrt(np.arange((box // 2) ** 2 + 1.0)) * _STEPS_PER_SHELL).astype(np.int64)
+    spectrum = forward(np.asarray(volume, dtype=np.float32))
+    together = min(kept, max(_FEWEST_TOGETHER, _BYTES_TOGETHER // (4 * box**3)))
+    filtered, copy = np.empty((together, *volume.shape), dtype=np.float32), np.empty_like(spectrum)
+    blended = np.zeros(volume.shape, dtype=np.float32)
+    for start in range(0, kept, together):
+        part = range(start, min(start + together, kept))
+        for number, out in zip(part, filtered, strict=False):
+            copy[:] = spectrum
+            multiply_by_square(copy, vectors[number][step])
+            backward(copy, out)
+        values = left[:, part] * strength[part]
+        add_blend(blended, found.points, values, filtered[: len(part)], found.window)
     weight = add_windows(found.points, np.ones(len(found.points)), box, found.window)
     return np.divide(blended, weight, out=np.zeros_like(blended), where=weight > 0.0)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from cryorepro.em.errors import InputError
+from cryorepro.em.transforms import backward, forward
 
 Map = npt.NDArray[np.floating]
 Volume = npt.NDArray[np.float64]
@@ -45,8 +45,9 @@ def raised_cosine(distance: Volume, start: float, stop: float) -> Volume:
 
 def multiply_fourier(volume: Map, weights: Volume) -> Volume:
     """Multiply the Fourier transform of a real map ``[n, n, n]`` by ``weights [n, n, n // 2 + 1]``."""
-    spectrum = fft.rfftn(np.asarray(volume, dtype=np.float64))
-    return np.asarray(fft.irfftn(spectrum * weights, s=volume.shape))
+    spectrum = forward(np.asarray(volume, dtype=np.float64))
+    spectrum *= weights
+    return np.asarray(backward(spectrum), dtype=np.float64)
 
 
 def lowpass_map(
@@ -58,12 +59,25 @@ def lowpass_map(
         InputError: the map is not cubic, or the resolution is finer than Nyquist allows or not positive.
     """
     box = check_cubic(volume)
+    return multiply_fourier(
+        volume, lowpass_weights(fourier_radius(box), box, resolution_angstrom, pixel_size_angstrom, edge_shells)
+    )
+
+
+def lowpass_weights(
+    radius: Volume, box_px: int, resolution_angstrom: float, pixel_size_angstrom: float, edge_shells: float = 2.0
+) -> Volume:
+    """What `lowpass_map` multiplies coefficients at distances ``radius`` by, in shells.
+
+    Raises:
+        InputError: the resolution is finer than Nyquist allows or not positive.
+    """
     if not resolution_angstrom >= 2.0 * pixel_size_angstrom > 0.0:
         raise InputError(
             f"cannot low-pass at {resolution_angstrom} A: the pixel size {pixel_size_angstrom} A gives a"
             f" Nyquist limit of {2.0 * pixel_size_angstrom} A"
         )
-    shell = round(box * pixel_size_angstrom / resolution_angstrom)
+    shell = round(box_px * pixel_size_angstrom / resolution_angstrom)
     start = max(0.0, shell - edge_shells / 2.0)
-    stop = min(box // 2 + 1.0, shell + edge_shells / 2.0)
-    return multiply_fourier(volume, raised_cosine(fourier_radius(box), start, stop))
+    stop = min(box_px // 2 + 1.0, shell + edge_shells / 2.0)
+    return raised_cosine(radius, start, stop)

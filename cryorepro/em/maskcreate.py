@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.lowpass import Map, Volume, check_cubic, lowpass_map, raised_cosine
@@ -36,6 +35,9 @@ def create_mask(
         InputError: the map is not a finite cube, a length is negative, or no voxel, or every voxel, is above
             the threshold.
     """
+    # here: spheres alone need no distances, and the import takes longer than a sphere
+    from scipy import ndimage
+
     check_cubic(volume)
     if extend_px < 0.0 or soft_edge_px < 0.0:
         raise InputError(f"mask: extend_px {extend_px} and soft_edge_px {soft_edge_px} must not be negative")

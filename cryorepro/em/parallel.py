@@ -27,10 +27,6 @@ Result = TypeVar("Result")
 _PR_SET_PDEATHSIG = 1
 
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
-_KEPT_BYTES = 1 << 30
-
-
 class WorkerError(RuntimeError):
     """A worker process raised, or died without an answer (killed, out of memory)."""
 
@@ -39,19 +35,6 @@ class WorkerError(RuntimeError):
         """Whether a worker could not allocate memory (one that was killed for it leaves no such trace)."""
         text = str(self)
         return "MemoryError" in text or "OutOfMemoryError" in text or "can't allocate memory" in text
-
-
-def keep_freed_memory() -> None:
-    """Ask the C library to reuse freed blocks instead of returning them to the kernel.
-
-    Large arrays are made and dropped all the time here; mapping each anew cost a sixth of the CPU time. Does
-    nothing where the C library has no ``mallopt``.
-    """
-    adjust = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if adjust is not None:
-        adjust(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        adjust(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        adjust(_M_TOP_PAD, _KEPT_BYTES >> 4)
 
 
 @contextmanager

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.aberrations import without_beam_tilt
+from cryorepro.em.checked_stack import matching_map, open_checked_stack
 from cryorepro.em.ctf import CtfParameters
 from cryorepro.em.errors import InputError
-from cryorepro.em.formats.maps import read_map
-from cryorepro.em.formats.particles import Particles, read_particles
-from cryorepro.em.formats.stacks import ParticleStack
+from cryorepro.em.formats.particles import Particles
 from cryorepro.em.formats.star import read_star
-from cryorepro.em.formats.support import check_supported
 from cryorepro.em.imageset import ImageSet, Poses
 from cryorepro.em.particle_ctf import ctf_parameters
 
@@ -57,11 +55,7 @@ def open_particle_images(star: Path, *, correct_ctf: bool = True) -> ParticleIma
         InputError: the table or a stack is missing, malformed, or of an odd or too small box, or the table asks
             for what the engines do not model (helices, magnification matrices, higher aberrations).
     """
-    particles = read_particles(star, require_ctf=correct_ctf)
-    check_supported(particles, beam_tilt=True)
-    stack = ParticleStack.open(particles)
-    if stack.box_px % 2 or stack.box_px < 16:
-        raise InputError(f"{star}: a box of {stack.box_px} pixels is not supported: it must be even and at least 16.")
+    particles, stack = open_checked_stack(star, require_ctf=correct_ctf)
     names, group = _groups(particles)
     particles = particles.with_columns(rlnGroupNumber=group + 1)
     per_micrograph = len(particles) >= _PARTICLES_PER_SPECTRUM * len(names)
@@ -99,12 +93,7 @@ def read_matching_map(path: Path, box_px: int, pixel_size_angstrom: float) -> Te
     Raises:
         InputError: it is missing or malformed, or its box or pixel size differs (by more than 1 %).
     """
-    volume, pixel = read_map(path)
-    if volume.shape != (box_px,) * 3:
-        raise InputError(f"{path}: a map of {volume.shape[2]} voxels does not fit particles of {box_px} pixels.")
-    if abs(pixel / pixel_size_angstrom - 1.0) > 0.01:
-        raise InputError(f"{path}: voxels of {pixel:g} A do not fit particles of {pixel_size_angstrom:g} A per pixel.")
-    return torch.from_numpy(volume)
+    return torch.from_numpy(matching_map(path, box_px, pixel_size_angstrom))
 
 
 def _groups(particles: Particles) -> tuple[list[str], NDArray[np.int64]]:

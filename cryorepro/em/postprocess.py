@@ -7,9 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryorepro.em.errors import InputError
-from cryorepro.em.fsc import MaskedFsc, crossing, fsc_curve, masked_fsc, shell_to_angstrom
-from cryorepro.em.lowpass import Map, Volume
-from cryorepro.em.sharpening import Guinier, Sharpening, sharpen
+from cryorepro.em.fsc import (
+    MaskedFsc,
+    check_pair,
+    crossing,
+    masked_fsc_of,
+    shell_to_angstrom,
+)
+from cryorepro.em.half_spectra import HalfSpectra
+from cryorepro.em.lowpass import Map
+from cryorepro.em.sharpening import Guinier, Sharpening, sharpening_plan
 
 DEFAULT_SHARPENING = Sharpening()
 
@@ -18,7 +25,7 @@ DEFAULT_SHARPENING = Sharpening()
 class PostProcessed:
     """What post-processing gives: the sharpened map, the curves and the numbers behind them."""
 
-    sharpened: Volume
+    sharpened: Map
     fsc: MaskedFsc
     guinier: Guinier
     resolution_shell: int
@@ -48,7 +55,8 @@ def postprocess(
     Args:
         half1: unfiltered half map ``[n, n, n]``.
         half2: the other half map.
-        mask: soft solvent mask of that shape, values 0 to 1; without one nothing needs correcting.
+        mask: soft solvent mask of that shape, values 0 to 1; without one nothing needs correcting. With all three
+            maps float32 everything is worked out in single precision.
         pixel_size_angstrom: pixel size.
         generator: source of the random phases.
         sharpening: the steps of the sharpening.
@@ -59,24 +67,25 @@ def postprocess(
         InputError: shapes differ, the mask leaves the range 0 to 1, the halves do not correlate, or the
             fit has too few shells.
     """
+    check_pair(half1, half2)
+    spectra = HalfSpectra(half1, half2)
     if mask is None:
-        plain = fsc_curve(half1, half2)
+        plain = spectra.fsc
         curves = MaskedFsc(plain, plain, np.zeros_like(plain), plain, len(plain))
     else:
         _check_mask(mask)
         start = _start_shell(half1, pixel_size_angstrom, randomise_from_angstrom)
-        curves = masked_fsc(half1, half2, mask, generator, randomise_at_fsc, start)
+        curves = masked_fsc_of(spectra, (half1, half2), mask, generator, randomise_at_fsc, start)
     resolution_shell = crossing(curves.corrected, 0.143).shell
     if resolution_shell < 1:
         raise InputError("the half maps do not correlate: their FSC is below 0.143 in the first shell")
-    average = 0.5 * (np.asarray(half1, dtype=np.float64) + half2)
-    sharpened, guinier, bfactor = sharpen(average, curves.corrected, pixel_size_angstrom, sharpening)
+    plan = sharpening_plan(spectra.mean_amplitudes, len(half1), curves.corrected, pixel_size_angstrom, sharpening)
     return PostProcessed(
-        sharpened=sharpened,
+        sharpened=spectra.filtered_mean(plan.factors),
         fsc=curves,
-        guinier=guinier,
+        guinier=plan.guinier,
         resolution_shell=resolution_shell,
-        bfactor_angstrom2=bfactor,
+        bfactor_angstrom2=plan.bfactor_angstrom2,
         mask_fraction=None if mask is None else mask_fraction(mask),
         box_px=half1.shape[0],
         pixel_size_angstrom=pixel_size_angstrom,

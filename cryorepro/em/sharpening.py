@@ -9,15 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy import fft
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.mtf import MtfCurve
-from cryorepro.em.fsc import Curve, shell_sums
-from cryorepro.em.lowpass import Map, Volume, fourier_radius, lowpass_map, multiply_fourier
-
-Spectrum = npt.NDArray[np.complex128]
+from cryorepro.em.fsc import Curve
+from cryorepro.em.lowpass import Map, lowpass_weights
+from cryorepro.em.shell_sums import (
+    amplitude_sums,
+    by_shell,
+    largest_square,
+    multiply_by_square,
+    shell_of_squares,
+    square_counts,
+)
+from cryorepro.em.transforms import backward, forward
 
 NO_AMPLITUDE = -99.0
 """Written for the logarithm of a shell with nothing in it, as RELION does."""
@@ -75,10 +80,9 @@ class Guinier:
     fit: GuinierFit | None
 
 
-def guinier_curve(spectrum: Spectrum) -> Curve:
-    """ln of the mean amplitude per shell of an ``rfftn`` spectrum; ``NO_AMPLITUDE`` in empty shells."""
-    box = spectrum.shape[0]
-    mean = shell_sums(np.abs(spectrum), box) / shell_sums(np.ones(spectrum.shape), box)
+def guinier_curve(amplitudes: Curve, box_px: int) -> Curve:
+    """ln of the mean amplitude per shell, from amplitudes summed over each |k|^2; ``NO_AMPLITUDE`` in empty shells."""
+    mean = by_shell(amplitudes, box_px) / by_shell(square_counts(box_px), box_px)
     return np.where(mean > 1e-20, np.log(np.maximum(mean, 1e-300)), NO_AMPLITUDE)
 
 
@@ -116,13 +120,11 @@ def fsc_weights(corrected: Curve) -> Curve:
     return np.asarray(weights)
 
 
-def sharpen(
-    average: Map, corrected: Curve, pixel_size_angstrom: float, how: Sharpening
-) -> tuple[Volume, Guinier, float]:
+def sharpen(average: Map, corrected: Curve, pixel_size_angstrom: float, how: Sharpening) -> tuple[Map, Guinier, float]:
     """Weight a map by its FSC and flatten (or apply) its B-factor.
 
     Args:
-        average: mean of the half maps ``[n, n, n]``.
+        average: mean of the half maps ``[n, n, n]``; the result has its precision.
         corrected: corrected FSC, ``[n // 2 + 1]``.
         pixel_size_angstrom: pixel size.
         how: which steps.
@@ -133,47 +135,68 @@ def sharpen(
     Raises:
         InputError: the fit has too few shells, or the low-pass is finer than Nyquist.
     """
-    box = average.shape[0]
-    radius = fourier_radius(box)
-    spectrum = fft.rfftn(np.asarray(average, dtype=np.float64)) / average.size
+    spectrum = forward(average)
+    plan = sharpening_plan(amplitude_sums(spectrum), len(average), corrected, pixel_size_angstrom, how)
+    multiply_by_square(spectrum, plan.factors)
+    return backward(spectrum), plan.guinier, plan.bfactor_angstrom2
+
+
+@dataclass(frozen=True)
+class SharpeningPlan:
+    """What sharpening a map comes to: the factor of each |k|^2, with all steps in it, and the curves behind it."""
+
+    factors: Curve
+    guinier: Guinier
+    bfactor_angstrom2: float
+
+
+def sharpening_plan(
+    amplitudes: Curve, box_px: int, corrected: Curve, pixel_size_angstrom: float, how: Sharpening
+) -> SharpeningPlan:
+    """Work `sharpen` out on the sums ``amplitudes`` over each |k|^2: every step multiplies by a function of |k|.
+
+    Raises:
+        InputError: the fit has too few shells, or the low-pass is finer than Nyquist.
+    """
+    box, amplitudes = box_px, amplitudes / float(box_px) ** 3
+    radius = np.sqrt(np.arange(largest_square(box) + 1.0))
     inverse_square = (np.arange(box // 2 + 1) / (box * pixel_size_angstrom)) ** 2
-    last = original = guinier_curve(spectrum)
+    factors = np.ones(len(radius))
+    last = original = guinier_curve(amplitudes, box)
     mtf_corrected = weighted = None
     if how.mtf is not None:
-        spectrum /= _mtf_values(how, how.mtf, radius, pixel_size_angstrom)
-        last = mtf_corrected = guinier_curve(spectrum)
+        factors /= _mtf_values(how, how.mtf, radius, box, pixel_size_angstrom)
+        last = mtf_corrected = guinier_curve(amplitudes * factors, box)
     if how.fsc_weighting:
-        shells = np.minimum(np.rint(radius).astype(np.int64), box // 2)
-        spectrum *= np.where(np.rint(radius) <= box // 2, fsc_weights(corrected)[shells], 0.0)
-        last = weighted = guinier_curve(spectrum)
+        factors *= fsc_weights(corrected)[shell_of_squares(box)]
+        last = weighted = guinier_curve(amplitudes * factors, box)
     fit, bfactor = None, how.bfactor_angstrom2
     if bfactor is None:
         fit = fit_guinier(inverse_square, last, how.lowest_resolution_angstrom, how.highest_resolution_angstrom)
         bfactor = fit.bfactor_angstrom2
-    spectrum *= bfactor_weights(radius, box, pixel_size_angstrom, bfactor)
-    guinier = Guinier(inverse_square, original, mtf_corrected, weighted, guinier_curve(spectrum), fit)
-    volume: Volume = np.asarray(fft.irfftn(spectrum * average.size, s=average.shape))
+    factors *= bfactor_weights(radius, box, pixel_size_angstrom, bfactor)
+    guinier = Guinier(inverse_square, original, mtf_corrected, weighted, guinier_curve(amplitudes * factors, box), fit)
     if how.lowpass_angstrom is not None:
-        volume = lowpass_map(volume, how.lowpass_angstrom, pixel_size_angstrom)
-    return volume, guinier, bfactor
+        factors *= lowpass_weights(radius, box, how.lowpass_angstrom, pixel_size_angstrom)
+    return SharpeningPlan(factors, guinier, bfactor)
 
 
-def _mtf_values(how: Sharpening, mtf: MtfCurve, radius: Volume, pixel_size_angstrom: float) -> Volume:
-    """MTF at every coefficient; 1 beyond Nyquist, which RELION does not correct either."""
+def _mtf_values(how: Sharpening, mtf: MtfCurve, radius: Curve, box_px: int, pixel_size_angstrom: float) -> Curve:
+    """MTF at distances ``radius`` in shells; 1 beyond Nyquist, which RELION does not correct either."""
     recorded = how.mtf_pixel_size_angstrom or pixel_size_angstrom
-    box = radius.shape[0]
-    values = mtf.at(radius / (box * pixel_size_angstrom) * recorded)
-    return np.where(radius < box / 2, values, 1.0)
+    values = mtf.at(radius / (box_px * pixel_size_angstrom) * recorded)
+    return np.where(radius < box_px / 2, values, 1.0)
 
 
-def bfactor_weights(radius: Volume, box_px: int, pixel_size_angstrom: float, bfactor_angstrom2: float) -> Volume:
+def bfactor_weights(radius: Curve, box_px: int, pixel_size_angstrom: float, bfactor_angstrom2: float) -> Curve:
     """exp(-B / 4 |k|^2) at distances ``radius`` in shells; 0 beyond Nyquist, as in RELION."""
     weights = np.exp(-bfactor_angstrom2 / 4.0 * (radius / (box_px * pixel_size_angstrom)) ** 2)
     return np.where(radius <= box_px / 2, weights, 0.0)
 
 
-def apply_bfactor(volume: Map, pixel_size_angstrom: float, bfactor_angstrom2: float) -> Volume:
-    """A map ``[n, n, n]`` with its amplitudes multiplied by exp(-B / 4 |k|^2) up to Nyquist."""
-    box = volume.shape[0]
-    weights = bfactor_weights(fourier_radius(box), box, pixel_size_angstrom, bfactor_angstrom2)
-    return multiply_fourier(volume, weights)
+def apply_bfactor(volume: Map, pixel_size_angstrom: float, bfactor_angstrom2: float) -> Map:
+    """A map ``[n, n, n]`` with its amplitudes multiplied by exp(-B / 4 |k|^2) up to Nyquist, in its precision."""
+    box, spectrum = volume.shape[0], forward(volume)
+    radius = np.sqrt(np.arange(largest_square(box) + 1.0))
+    multiply_by_square(spectrum, bfactor_weights(radius, box, pixel_size_angstrom, bfactor_angstrom2))
+    return backward(spectrum)

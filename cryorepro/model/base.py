@@ -12,4 +12,5 @@ Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 class Record(BaseModel):
     """An immutable record that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+    # Deferred: a program uses a few of the records it imports, and building all of them took a fifth of its start.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True)

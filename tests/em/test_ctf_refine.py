@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,24 +12,31 @@ import numpy as np
 import pytest
 import torch
 
-from cryorepro.em.ctf import CtfParameters
-from cryorepro.em.ctf_refine import CtfRefined, CtfRefineOptions, changed, refine_ctf
-from cryorepro.em.ctf_refine_data import Observer
-from cryorepro.em.ctf_refine_defocus import fit_astigmatism, fit_defocus, harmonics, phase_per_angstrom
-from cryorepro.em.ctf_refine_inputs import micrographs_of, read_references_of
+from cryorepro.em.conventions import electron_wavelength_angstrom
+from cryorepro.em.ctf import ctf_phase
+from cryorepro.em.ctf_refine import CtfRefined, CtfRefineOptions, refine_ctf
+from cryorepro.em.ctf_refine_data import Observed, Observer
+from cryorepro.em.ctf_refine_defocus import Scan, fit_astigmatism, fit_defocus
+from cryorepro.em.ctf_refine_inputs import micrographs_of, open_posed_particles, read_references_of
+from cryorepro.em.ctf_refine_optics import Optics
+from cryorepro.em.ctf_refine_plane import ring
+from cryorepro.em.ctf_refine_sums import TermSums, common_overlap, pixel_sums
 from cryorepro.em.ctf_refine_tilt import fit_tilt, tilt_basis
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.maps import read_map, write_map
 from cryorepro.em.formats.particles import Particles, read_particles
-from cryorepro.em.fourier import half_plane
+from cryorepro.em.fourier import half_plane, image_coefficients
 from cryorepro.em.maskcreate import spherical_mask
 from cryorepro.em.particle_images import open_particle_images
+from cryorepro.em.projection import Projector
+from cryorepro.em.rotations import euler_to_matrix
 from tests.em.aberrated import AberratedSet, aberrated_set
 
 TILT = (0.5, -0.35)
 BOX, PIXEL = 64, 1.5
-PLANE = half_plane(BOX, 30)
-RATES = phase_per_angstrom(PLANE, 0.019687, PIXEL)
+PLANE = ring(BOX, PIXEL, 1, 30)
+WAVELENGTH = electron_wavelength_angstrom(300.0)
+RATES, TERM_RATES = PLANE.rates(WAVELENGTH), PLANE.term_rates(WAVELENGTH)
 
 
 @dataclass(frozen=True)
@@ -76,15 +84,12 @@ def table_defocus(particles: Particles) -> np.ndarray:
 
 
 def refined(files: Files, workers: int = 1, **options: bool) -> tuple[CtfRefined, np.ndarray]:
-    loaded = open_particle_images(files.home / "particles.star")
+    loaded = open_posed_particles(files.home / "particles.star")
     inputs = {role: files.home / f"{role}.mrc" for role in ("half1", "half2")}
     references = read_references_of(inputs, loaded, np.random.default_rng(1))
-    radii = (7, references.last_shell)
-    observer = Observer(loaded.images, loaded.start_poses(), references.maps, references.map_of, radii)
+    observer = Observer(loaded, references, (7, references.last_shell))
     found = refine_ctf(observer, micrographs_of(loaded.particles), 1, CtfRefineOptions(**options), workers)
-    ctf = found.ctf
-    columns = (ctf.defocus_u_angstrom, ctf.defocus_v_angstrom, ctf.defocus_angle_deg)
-    return found, torch.stack(columns, dim=1).numpy()
+    return found, np.stack(found.optics.columns(), axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -133,15 +138,15 @@ def test_the_beam_tilt_is_found_with_relions_sign_and_within_its_error(
 
 def test_a_tilt_already_corrected_is_not_found_again(files: Files, tmp_path: Path) -> None:
     star = files.truth.write(tmp_path, files.truth.views.defocus, TILT)
-    loaded = open_particle_images(star)
+    loaded = open_posed_particles(star)
     references = read_references_of({"map": tmp_path / "truth.mrc"}, loaded, np.random.default_rng(1))
-    observer = Observer(loaded.images, loaded.start_poses(), references.maps, references.map_of, (7, 31))
+    observer = Observer(loaded, references, (7, 31))
     options = CtfRefineOptions(defocus=False, astigmatism=False)
     found = refine_ctf(observer, micrographs_of(loaded.particles), 1, options)
     fit = found.tilts[0]
     assert fit is not None
     assert abs(fit.x_mrad) < 4 * fit.error_x_mrad + 0.01 and abs(fit.y_mrad) < 4 * fit.error_y_mrad + 0.01
-    torch.testing.assert_close(found.ctf.defocus_u_angstrom, loaded.images.ctf.defocus_u_angstrom)
+    np.testing.assert_array_equal(found.optics.defocus_angstrom, loaded.optics.defocus_angstrom)
 
 
 def test_what_is_not_fitted_stays(files: Files) -> None:
@@ -152,75 +157,150 @@ def test_what_is_not_fitted_stays(files: Files) -> None:
     np.testing.assert_allclose(table[:, :2].mean(axis=1), files.wrong[:, :2].mean(axis=1), atol=1e-6)
 
 
-def test_the_same_bits_on_any_number_of_processes(files: Files, ours: tuple[CtfRefined, np.ndarray]) -> None:
+def test_the_same_bits_on_any_number_of_threads(files: Files, ours: tuple[CtfRefined, np.ndarray]) -> None:
     again, table = refined(files, workers=2)
     np.testing.assert_array_equal(table, ours[1])
     assert again.tilts == ours[0].tilts
 
 
-def plain_score(power: torch.Tensor, cross: torch.Tensor, phase: torch.Tensor) -> torch.Tensor:
-    transfer = torch.sin(phase)
-    return (0.5 * power * transfer.square() - cross * transfer).sum(dim=-1)
+def plain_score(power: np.ndarray, cross: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    transfer = np.sin(phase)
+    return np.asarray((0.5 * power * transfer**2 - cross * transfer).sum(axis=-1))
 
 
-def problem(particles: int = 3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Powers and overlaps of particles whose true defocus is 300 A off, and the phases without that."""
-    generator = torch.Generator().manual_seed(3)
+def problem(particles: int = 3, mean: float = 11_000.0) -> tuple[Observed, Optics, np.ndarray]:
+    """Powers and overlaps of particles whose true CTF is off, their stated CTFs, and the phases ``[b, n]`` of these."""
+    generator = np.random.default_rng(3)
     shape = (particles, len(PLANE))
-    phase = 0.3 + RATES[0] * 11_000.0 + torch.zeros(shape, dtype=torch.float64)
-    power = torch.rand(shape, generator=generator, dtype=torch.float64)
-    true = torch.sin(phase + RATES[0] * 300.0 + RATES[1] * 80.0 - RATES[2] * 120.0)
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return power, power * true + 0.3 * noise, phase
+    zeros = np.zeros(particles)
+    defocus = np.array([mean, 0.0, 0.0]) + np.zeros((particles, 3))
+    optics = Optics(defocus, zeros + 300.0, zeros, zeros + 0.3)
+    phase = 0.3 + defocus @ RATES
+    power = generator.random(shape)
+    true = np.sin(phase + np.array([300.0, 80.0, -120.0]) @ RATES)
+    cross = power * true + 0.3 * generator.normal(size=shape)
+    real, none, squared = (np.ascontiguousarray(part.T, dtype=np.float32) for part in (cross, np.zeros(shape), power))
+    return Observed(real, none, squared, np.zeros(BOX // 2 + 1)), optics, phase
 
 
 def test_the_defocus_found_is_the_minimum_of_the_plain_likelihood() -> None:
-    power, cross, phase = problem()
-    fit = fit_defocus(power, cross, phase, RATES[0], PLANE.kx**2 + PLANE.ky**2, 1000.0)
-    fine = torch.linspace(-1000, 1000, 4001, dtype=torch.float64)
+    seen, optics, phase = problem()
+    sums = TermSums.of(seen, optics, PLANE)
+    fit = fit_defocus(sums.double, sums.single, TERM_RATES, Scan(TERM_RATES, 1000.0))
+    fine = np.linspace(-1000, 1000, 4001)
     for row in range(3):
-        scores = plain_score(power[row], cross[row], phase[row] + fine[:, None] * RATES[0])
-        assert abs(float(fit.change[row] - fine[scores.argmin()])) < 0.5
+        scores = plain_score(seen.power[:, row], seen.real[:, row], phase[row] + fine[:, None] * RATES[0])
+        assert abs(fit.change[row] - fine[scores.argmin()]) < 0.5
 
 
 def test_the_astigmatism_found_is_a_minimum_of_the_plain_likelihood() -> None:
-    power, cross, phase = problem()
-    change = fit_astigmatism(harmonics(power, cross, phase + RATES[0] * 300.0), RATES, 500.0)
-    np.testing.assert_allclose(change.numpy(), [0.0, 80.0, -120.0], atol=12.0)
-    best = plain_score(power, cross, phase + RATES[0] * 300.0 + change @ RATES).sum()
-    for step in torch.eye(3, dtype=torch.float64):
-        for sign in (-2.0, 2.0):
-            moved = phase + RATES[0] * 300.0 + (change + sign * step) @ RATES
-            assert float(plain_score(power, cross, moved).sum()) > float(best)
+    seen, optics, phase = problem()
+    moved = optics.changed(np.array([300.0, 0.0, 0.0]))
+    change = fit_astigmatism(*pixel_sums(seen, moved, PLANE), RATES, Scan(RATES[1:], 500.0))
+    np.testing.assert_allclose(change, [0.0, 80.0, -120.0], atol=12.0)
+
+    def score(of: np.ndarray) -> float:
+        return float(plain_score(seen.power.T, seen.real.T, phase + RATES[0] * 300.0 + of @ RATES).sum())
+
+    best = score(change)
+    for step in np.eye(3):
+        assert min(score(change + 2.0 * step), score(change - 2.0 * step)) > best
 
 
 def test_a_defocus_beyond_the_range_is_left_and_told() -> None:
-    power, cross, phase = problem()
-    fit = fit_defocus(power, cross, phase, RATES[0], PLANE.kx**2 + PLANE.ky**2, 100.0)
+    seen, optics, _ = problem()
+    sums = TermSums.of(seen, optics, PLANE)
+    fit = fit_defocus(sums.double, sums.single, TERM_RATES, Scan(TERM_RATES, 100.0))
     assert fit.at_limit.all() and (fit.change == 0).all()
 
 
+@pytest.mark.parametrize("astigmatism", ["common", "own"])
+def test_sums_over_particles_and_pixels_are_the_plain_ones(astigmatism: str) -> None:
+    """Particles of one micrograph may state one astigmatism or each its own."""
+    seen, optics, _ = problem()
+    generator = np.random.default_rng(8)
+    own = generator.normal(0.0, 200.0, (3 if astigmatism == "own" else 1, 3)) * np.array([0.0, 1.0, 1.0])
+    optics = optics.changed(own)
+    seen = Observed(seen.real, generator.normal(size=seen.real.shape).astype(np.float32), seen.power, seen.shell_power)
+    turn = np.exp(1j * (0.3 + optics.defocus_angstrom @ RATES)).T
+    double, single = pixel_sums(seen, optics, PLANE)
+    np.testing.assert_allclose(double, (seen.power * turn**2).sum(axis=1), atol=1e-4)
+    np.testing.assert_allclose(single, (seen.real * turn).sum(axis=1), atol=1e-4)
+    overlap = ((seen.real + 1j * seen.imaginary) * turn.imag).sum(axis=1)
+    np.testing.assert_allclose(common_overlap(seen, optics, PLANE), overlap, atol=1e-4)
+    sums = TermSums.of(seen, optics, PLANE)
+    for term in (0, len(PLANE.square) // 2, len(PLANE.square) - 1):
+        pixels = PLANE.kx**2 + PLANE.ky**2 == PLANE.square[term]
+        np.testing.assert_allclose(sums.single[term], (seen.real * turn)[pixels].sum(axis=0), atol=1e-4)
+        np.testing.assert_allclose(sums.double[term], (seen.power * turn**2)[pixels].sum(axis=0), atol=1e-4)
+    shells, transfer = sums.by_shell(seen, PLANE), turn.imag
+    shell = np.floor(np.hypot(PLANE.kx, PLANE.ky) + 0.5).astype(int)
+    expected = np.bincount(shell, weights=(seen.power * transfer**2).sum(axis=1), minlength=len(shells.power))
+    np.testing.assert_allclose(shells.power, expected, atol=1e-3)
+    np.testing.assert_array_equal(shells.pixels, 3 * np.bincount(shell, minlength=len(shells.pixels)))
+
+
+def test_phases_are_those_of_the_engines(files: Files) -> None:
+    star = files.home / "particles.star"
+    ours, theirs = open_posed_particles(star).optics, open_particle_images(star).images.ctf
+    kx, ky = (torch.from_numpy(k) for k in (PLANE.kx, PLANE.ky))
+    expected = ctf_phase(theirs, kx, ky, BOX, PIXEL).numpy()
+    first = np.arange(40)
+    base, astigmatic = (turn(PLANE) for turn in (ours.turns_by_term, ours.turns_of_astigmatism))
+    per_pixel = np.repeat(base[0] + 1j * base[1], PLANE.term_pixels, axis=0)
+    turned = per_pixel * (astigmatic[0] + 1j * astigmatic[1])
+    np.testing.assert_allclose(turned.T[first], np.exp(1j * expected[first]), atol=2e-6)
+
+
+def test_particles_are_observed_as_the_engines_see_them(files: Files) -> None:
+    """The torch transforms and projections of the other stages are the reference."""
+    star = files.home / "particles.star"
+    loaded, theirs = open_posed_particles(star), open_particle_images(star)
+    references = read_references_of({role: files.home / f"{role}.mrc" for role in ("half1", "half2")}, loaded,
+                                    np.random.default_rng(1))  # fmt: skip
+    observer = Observer(loaded, references, (5, 28))
+    index = np.arange(3, 90, 7)
+    seen, poses = observer.observe(index), theirs.start_poses().select(torch.from_numpy(index))
+    plane = half_plane(BOX, 28)
+    kept = (plane.shell >= 5).numpy()
+    spectra = image_coefficients(theirs.images.read(torch.from_numpy(index)), plane)
+    spectra *= plane.phase_ramps(poses.origin_px)
+    maps = [Projector(torch.from_numpy(volume), 28) for volume in references.maps]
+    matrices = euler_to_matrix(poses.euler_deg)
+    both = torch.stack([one.slices(matrices, plane) for one in maps])
+    projected = both[torch.from_numpy(references.map_of[index]), torch.arange(len(index))]
+    cross = (spectra * projected.conj()).numpy()[:, kept]
+    place = {pixel: row for row, pixel in enumerate(zip(observer.plane.kx, observer.plane.ky, strict=True))}
+    rows = [place[pixel] for pixel in zip(plane.kx.numpy()[kept], plane.ky.numpy()[kept], strict=True)]
+    assert len(rows) == len(observer.plane)
+    found = (seen.real + 1j * seen.imaginary)[rows].T
+    np.testing.assert_allclose(found, cross, atol=1e-5 * np.abs(cross).max())
+    np.testing.assert_allclose(seen.power[rows].T, projected.abs().square().numpy()[:, kept], rtol=1e-3, atol=1e-9)
+    shells = torch.zeros(BOX // 2 + 1).double().index_add_(0, plane.shell, spectra.abs().double().square().sum(dim=0))
+    np.testing.assert_allclose(seen.shell_power[5:], shells.numpy()[5:], rtol=1e-5)
+
+
 def test_tilts_are_told_from_shifts() -> None:
-    basis = tilt_basis(PLANE, PIXEL, 300.0, 2.7)
-    truth = torch.tensor([1.4, -0.8, 0.3, 0.2], dtype=torch.float64)
-    fit, phase = fit_tilt(torch.polar(torch.ones(len(PLANE), dtype=torch.float64), -(truth @ basis)), basis)
+    basis = tilt_basis(PLANE, 300.0, 2.7)
+    truth = np.array([1.4, -0.8, 0.3, 0.2])
+    fit, phase = fit_tilt(np.exp(-1j * (truth @ basis)), basis)
     assert fit.x_mrad == pytest.approx(1.4, abs=1e-6) and fit.y_mrad == pytest.approx(-0.8, abs=1e-6)
-    torch.testing.assert_close(phase, truth @ basis)
+    np.testing.assert_allclose(phase, truth @ basis, atol=1e-9)
 
 
-def test_changes_of_astigmatism_add_as_vectors() -> None:
-    values = (12_000.0, 11_600.0, 30.0, 0.0, 300.0, 2.7, 0.1)
-    optics = CtfParameters(*(torch.tensor([value], dtype=torch.float64) for value in values))
-    step = torch.tensor([[50.0, 90.0, -70.0]], dtype=torch.float64)
-    there = changed(optics, step)
-    back = changed(there, -step)
-    assert float(there.defocus_u_angstrom + there.defocus_v_angstrom) == pytest.approx(23_700.0)
-    for name in ("defocus_u_angstrom", "defocus_v_angstrom", "defocus_angle_deg"):
-        torch.testing.assert_close(getattr(back, name), getattr(optics, name))
+def test_changes_of_astigmatism_add_as_vectors(files: Files) -> None:
+    particles = read_particles(files.home / "particles.star")
+    there = Optics.of(particles).changed(np.array([50.0, 90.0, -70.0]))
+    u, v, _ = there.columns()
+    np.testing.assert_allclose(u + v, table_defocus(particles)[:, :2].sum(axis=1) + 100.0)
+    back = np.stack(there.changed(np.array([-50.0, -90.0, 70.0])).columns(), axis=1)
+    vectors = [(d[:, 0] - d[:, 1]) * np.exp(2j * np.deg2rad(d[:, 2])) for d in (back, table_defocus(particles))]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-9)
+    np.testing.assert_allclose(back[:, :2].sum(axis=1), table_defocus(particles)[:, :2].sum(axis=1))
 
 
 def test_inputs_that_do_not_fit_are_named(files: Files) -> None:
-    loaded = open_particle_images(files.home / "particles.star")
+    loaded = open_posed_particles(files.home / "particles.star")
     stream = np.random.default_rng(1)
     with pytest.raises(InputError, match="half1 and half2, or postprocess, or map"):
         read_references_of({}, loaded, stream)
@@ -235,18 +315,28 @@ def test_inputs_that_do_not_fit_are_named(files: Files) -> None:
 def test_micrographs_are_told_apart_by_name_and_optics_group(files: Files) -> None:
     particles = read_particles(files.home / "particles.star")
     found = micrographs_of(particles)
-    assert sorted(torch.cat([where.index for where in found]).tolist()) == list(range(160))
+    assert sorted(np.concatenate([where.index for where in found]).tolist()) == list(range(160))
     for where in found:
-        assert len(set(particles.column("rlnMicrographName")[where.index.numpy()])) == 1
+        assert len(set(particles.column("rlnMicrographName")[where.index])) == 1
     nameless = particles.without_columns(["rlnMicrographName"])
     with pytest.raises(InputError, match="rlnMicrographName"):
         micrographs_of(nameless)
     assert sum(len(where.index) for where in micrographs_of(nameless, astigmatism=False)) == 160
 
 
-def test_blocks_of_rows_change_nothing(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_images_and_what_is_kept_of_them_change_nothing(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, table = refined(files)
-    monkeypatch.setattr("cryorepro.em.ctf_refine_data._ELEMENTS_PER_BLOCK", 7 * len(PLANE))
+    monkeypatch.setattr("cryorepro.em.ctf_refine_data._KEPT_BYTES", 0)
     monkeypatch.setattr("cryorepro.em.ctf_refine_data._IMAGES_PER_CHUNK", 9)
+    monkeypatch.setattr("cryorepro.em.ctf_refine_slices._VALUES", 1 << 16)
     _, again = refined(files)
     np.testing.assert_allclose(again, table, atol=0.05)
+
+
+def test_the_program_never_loads_torch(files: Files) -> None:
+    """It would take more CPU time than a thousand particles."""
+    modules = "cryorepro.em.ctf_refine, cryorepro.em.ctf_refine_inputs, cryorepro_engines.programs.ctfrefine"
+    asked = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0

@@ -94,10 +94,12 @@ def test_a_tight_mask_on_noise_does_not_pass_for_resolution() -> None:
     signal = lowpass_map(phantom(48), 24.0, 3.0)
     first, second = (signal + 0.5 * signal.std() * generator.normal(size=signal.shape) for _ in range(2))
     mask = spherical_mask(48, 3.0, 2.0)
-    curves = masked_fsc(first, second, mask, np.random.default_rng(2))
+    # such a mask leaves so few independent coefficients that one draw of phases moves the mean by 0.1
+    draws = [masked_fsc(first, second, mask, np.random.default_rng(seed)) for seed in range(20)]
     beyond = slice(10, 24)
-    assert curves.masked[beyond].mean() > curves.corrected[beyond].mean() + 0.1
-    assert abs(curves.corrected[beyond].mean()) < 0.15
+    corrected = np.mean([curves.corrected[beyond].mean() for curves in draws])
+    assert draws[0].masked[beyond].mean() > corrected + 0.5
+    assert abs(corrected) < 0.15
 
 
 @pytest.mark.parametrize(

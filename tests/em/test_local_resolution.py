@@ -17,7 +17,7 @@ from scipy import ndimage
 from cryorepro.em.errors import InputError
 from cryorepro.em.local_resolution import LocalResolution, local_resolution
 from cryorepro.em.local_resolution_filter import locally_filtered
-from cryorepro.em.local_windows import LocalWindow, add_windows, crops, sampled_points
+from cryorepro.em.local_windows import LocalWindow, add_blend, add_windows, crop, sampled_points
 from cryorepro.em.maskcreate import spherical_mask
 from cryorepro.em.sharpening import apply_bfactor
 from tests.em.halves import PIXEL, phantom, save
@@ -124,12 +124,35 @@ def test_the_same_seed_gives_the_same_map(ours: LocalResolution) -> None:
 
 
 def test_crops_hold_the_volume_around_their_point_and_zeros_beyond() -> None:
-    import torch
-
-    volume = torch.arange(4096.0).reshape(16, 16, 16)
-    inner, corner = crops(volume, np.array([[8, 9, 10], [0, 0, 15]]), 6)
-    assert torch.equal(inner, volume[5:11, 6:12, 7:13])
+    volume = np.arange(4096.0).reshape(16, 16, 16)
+    inner, corner = (crop(volume, np.array(centre), 6) for centre in ([8, 9, 10], [0, 0, 15]))
+    np.testing.assert_array_equal(inner, volume[5:11, 6:12, 7:13])
     assert corner[3, 3, 3] == volume[0, 0, 15] and corner[:3].sum() == 0 and corner[..., 4:].sum() == 0
+
+
+def test_a_blend_is_the_sum_of_volumes_under_their_windows() -> None:
+    generator = np.random.default_rng(3)
+    window, points = LocalWindow(5, 4, 3), generator.integers(0, 40, (30, 3))
+    values, volumes = generator.normal(size=(30, 4)), generator.normal(size=(4, 40, 40, 40)).astype(np.float32)
+    expected = sum(add_windows(points, values[:, c], 40, window) * volumes[c] for c in range(4))
+    found = np.ones((40, 40, 40), dtype=np.float32)
+    add_blend(found, points, values, volumes, window)
+    np.testing.assert_allclose(found - 1.0, expected, atol=1e-4)
+
+
+def test_windows_that_reach_the_mask_are_the_same_by_either_way_of_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    window, mask = LocalWindow(4, 3, 4), np.zeros((BOX,) * 3)
+    mask[20, 24, 30], mask[8:12, 30:33, 10:15] = 1.0, 0.6
+    one_by_one = sampled_points(BOX, window, mask)
+    monkeypatch.setattr("cryorepro.em.local_windows._MAPS_LOOKED_AT", 0)
+    np.testing.assert_array_equal(sampled_points(BOX, window, mask), one_by_one)
+    assert 0 < len(one_by_one) < len(sampled_points(BOX, window))
+
+
+def test_threads_change_no_curve(ours: LocalResolution) -> None:
+    window = LocalWindow.from_angstrom(PIXEL, SAMPLING)
+    shared = local_resolution(*two_sided(), PIXEL, window, np.random.default_rng(1), workers=2)
+    np.testing.assert_array_equal(shared.point_fsc, ours.point_fsc)
 
 
 def test_boxes_without_room_and_masks_without_a_voxel_are_refused() -> None:

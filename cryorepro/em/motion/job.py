@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
+from cryorepro.em.heap import keep_freed_memory
 from cryorepro.em.motion.correct import MotionSettings, accumulated_motion, correct_movie
 from cryorepro.em.motion.files import MovieFacts, write_micrographs, write_movie
 from cryorepro.em.motion.raw_frames import TurnedFrames
@@ -23,7 +24,7 @@ from cryorepro.em.movies.gain import Flip, fit_gain, read_gain
 from cryorepro.em.movies.movie import Movie
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.table import MovieTable
-from cryorepro.em.parallel import keep_freed_memory, map_in_order
+from cryorepro.em.parallel import map_in_order
 
 _MEMORY_SHARE = 0.6
 _SUMS = 12

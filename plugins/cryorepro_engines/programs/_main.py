@@ -39,7 +39,6 @@ runner reads them back. It is written first of its iteration or last, but each f
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import signal
 import sys
@@ -132,6 +131,7 @@ def _first_problem(error: ValidationError, source: str) -> str:
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     # Files are written atomically, so nothing needs finishing; os._exit also leaves a thread pool that is
     # busy behind, where a normal exit would wait for it.
-    for child in multiprocessing.active_children():
+    multiprocessing = sys.modules.get("multiprocessing")  # not loaded for programs that have no children
+    for child in multiprocessing.active_children() if multiprocessing is not None else []:
         child.kill()
     os._exit(TERMINATED)

@@ -29,7 +29,7 @@ def work(request: StageRequest) -> None:
     import torch
 
     from cryorepro.em.class2d import Class2DJob, classify_2d
-    from cryorepro.em.parallel import keep_freed_memory
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
 
     # Parallel work is done by processes of one thread each: the same bits for any number of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from cryorepro.model.stage import StageRequest
 from cryorepro_engines.programs._main import parameters_of, run_program
 
 if TYPE_CHECKING:
-    from cryorepro.em.ctf_refine import CtfRefined
+    from cryorepro.em.ctf_refine import CtfRefined, CtfRefineOptions
     from cryorepro.em.ctf_refine_tilt import TiltFit
     from cryorepro.em.formats.optics import OpticsGroup
     from cryorepro.em.formats.particles import Particles
@@ -26,38 +27,37 @@ def work(request: StageRequest) -> None:
         InputError: an input is malformed or does not fit the others, nothing is to be fitted, or the map holds
             no signal beyond the lowest resolution.
     """
+    # One thread for products of matrices, whatever the request says: threads share the micrographs out. To be said
+    # before numpy is loaded.
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     import numpy as np
-    import torch
 
     from cryorepro.em.ctf_refine import CtfRefineOptions, refine_ctf
     from cryorepro.em.ctf_refine_data import Observer
-    from cryorepro.em.ctf_refine_inputs import micrographs_of, read_references_of
+    from cryorepro.em.ctf_refine_inputs import micrographs_of, open_posed_particles, read_references_of
     from cryorepro.em.formats.ctfrefine_products import CTF_REFINE_FILE
     from cryorepro.em.formats.particles import write_particles
-    from cryorepro.em.particle_images import open_particle_images
+    from cryorepro.em.heap import keep_freed_memory
 
-    torch.set_num_threads(1)
+    keep_freed_memory()
     p = parameters_of(request, CtfRefinementParameters)
     tilt = p.beam_tilt is not False
     options = CtfRefineOptions(p.defocus, p.astigmatism, tilt, tilt and p.trefoil, p.defocus_range_angstrom)
     _check(request, options.defocus or options.astigmatism or options.beam_tilt)
-    loaded = open_particle_images(request.inputs["particles"])
-    loaded.particles.column("rlnAngleRot")
-    images = loaded.images
+    loaded = open_posed_particles(request.inputs["particles"])
     references = read_references_of(request.inputs, loaded, np.random.default_rng(request.seed))
-    extent = images.box_px * images.pixel_size_angstrom
+    extent = loaded.box_px * loaded.pixel_size_angstrom
     lowest = max(1, int(extent / (p.lowest_resolution_angstrom or LOWEST_RESOLUTION_ANGSTROM)) + 1)
     if references.last_shell <= lowest:
         raise InputError(
             f"{request.inputs['particles']}: the map holds no signal beyond {extent / lowest:.1f} A;"
             " give a coarser lowest_resolution_angstrom."
         )
-    radii = (lowest, references.last_shell)
-    observer = Observer(images, loaded.start_poses(), references.maps, references.map_of, radii)
+    observer = Observer(loaded, references, (lowest, references.last_shell))
     groups = len(loaded.particles.optics)
     micrographs = micrographs_of(loaded.particles, options.astigmatism)
     found = refine_ctf(observer, micrographs, groups, options, request.threads)
-    write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found, options.trefoil))
+    write_particles(request.output_dir / CTF_REFINE_FILE, _table(loaded.particles, found, options))
     _report(found, extent / references.last_shell)
 
 
@@ -68,15 +68,15 @@ def _check(request: StageRequest, anything: bool) -> None:
         raise InputError(f"stage {request.stage}: parameters: nothing is to be fitted.")
 
 
-def _table(particles: Particles, found: CtfRefined, trefoil: bool) -> Particles:
+def _table(particles: Particles, found: CtfRefined, options: CtfRefineOptions) -> Particles:
     """The table with the refined values; what was found of tilt and trefoil is added to what was already corrected."""
     pairs = zip(particles.optics, found.tilts, strict=True)
-    optics = tuple(_with_aberrations(group, fit, trefoil) for group, fit in pairs)
-    return replace(particles, optics=optics).with_columns(
-        rlnDefocusU=found.ctf.defocus_u_angstrom.numpy(),
-        rlnDefocusV=found.ctf.defocus_v_angstrom.numpy(),
-        rlnDefocusAngle=found.ctf.defocus_angle_deg.numpy(),
-    )
+    optics = tuple(_with_aberrations(group, fit, options.trefoil) for group, fit in pairs)
+    table = replace(particles, optics=optics)
+    if not (options.defocus or options.astigmatism):
+        return table
+    u, v, angle = found.optics.columns()
+    return table.with_columns(rlnDefocusU=u, rlnDefocusV=v, rlnDefocusAngle=angle)
 
 
 def _with_aberrations(group: OpticsGroup, fit: TiltFit | None, trefoil: bool) -> OpticsGroup:

@@ -31,8 +31,8 @@ def work(request: StageRequest) -> None:
     import torch
 
     from cryorepro.em.devices.choice import chosen_device, repeat_exactly
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.initial_model import climb
-    from cryorepro.em.parallel import keep_freed_memory
     from cryorepro.em.particle_images import open_particle_images
 
     # Parallel work is done by processes of one thread each: the same bits for any number of them.

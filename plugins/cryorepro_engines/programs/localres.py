@@ -17,16 +17,16 @@ def work(request: StageRequest) -> None:
         InputError: the maps do not belong together or are unreadable, or the windows do not fit the box.
     """
     import numpy as np
-    import torch
 
     from cryorepro.em.formats.locres_products import LOCRES_FILES
     from cryorepro.em.formats.maps import read_map, write_map
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.local_resolution import local_resolution
     from cryorepro.em.local_resolution_filter import locally_filtered
     from cryorepro.em.local_windows import LocalWindow
     from cryorepro.em.sharpening import apply_bfactor
 
-    torch.set_num_threads(1 if request.deterministic else request.threads)
+    keep_freed_memory()
     p = parameters_of(request, LocalResolutionParameters)
     inputs = request.inputs
     half1, pixel_size = read_map(inputs["half1"])
@@ -44,9 +44,9 @@ def work(request: StageRequest) -> None:
         mask,
         p.randomise_at_angstrom,
         p.worst_resolution_angstrom,
+        request.threads,
     )
-    average = 0.5 * (np.asarray(half1, dtype=np.float64) + half2)
-    sharpened = apply_bfactor(average, pixel_size, p.bfactor_angstrom2)
+    sharpened = apply_bfactor(np.float32(0.5) * (half1 + half2), pixel_size, p.bfactor_angstrom2)
     write_map(request.output_dir / LOCRES_FILES["local_resolution"], found.map_angstrom, pixel_size)
     write_map(request.output_dir / LOCRES_FILES["map"], locally_filtered(sharpened, found, pixel_size), pixel_size)
     print(f"{len(found.points)} windows, median resolution {np.median(found.point_angstrom):.2f} A")

@@ -16,8 +16,10 @@ def work(request: StageRequest) -> None:
         InputError: the map is unreadable, or the threshold leaves nothing inside or outside.
     """
     from cryorepro.em.formats.maps import read_map, write_map
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.maskcreate import create_mask
 
+    keep_freed_memory()
     parameters = parameters_of(request, MaskCreateParameters)
     volume, pixel_size = read_map(request.inputs["map"])
     mask = create_mask(

@@ -25,9 +25,11 @@ def work(request: StageRequest) -> None:
     import numpy as np
 
     from cryorepro.em.formats.maps import read_map, write_map
+    from cryorepro.em.heap import keep_freed_memory
     from cryorepro.em.postprocess import postprocess
     from cryorepro.em.postprocess_files import write_fsc_xml, write_postprocess_star
 
+    keep_freed_memory()
     parameters = parameters_of(request, PostProcessParameters)
     inputs, directory = request.inputs, request.output_dir
     half1, pixel_size = read_map(inputs["half1"])
