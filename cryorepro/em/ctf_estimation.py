@@ -86,12 +86,12 @@ class CtfFit:
 
 
 def estimate_ctf(image: Tensor, settings: CtfSettings) -> CtfFit:
-    """Fit the CTF of a micrograph ``[rows, columns]`` of finite pixels.
+    """Fit the CTF of a micrograph ``[rows, columns]`` of finite pixels, on its device.
 
     Raises:
         InputError: the micrograph is flat or smaller than a tile, or the settings leave nothing to fit.
     """
-    spectra = tile_spectra(image, settings.pixels())
+    spectra = tile_spectra(image, settings.pixels().to(image.device))
     log_power, (low, kept) = spectra.log_power(), spectra.pixels.below(settings.fitted_to)
     searched = settings.searched
     found = fit_defocus(log_power[kept], low, settings.optics, searched)
@@ -124,7 +124,7 @@ def defocus_plane(spectra: TileSpectra, settings: CtfSettings, fit: Defocus, mid
             envelope * torch.sin(settings.optics.phase(squared, along + offset, shift)) ** 2, basis
         )
         scores.append(data @ (model / model.norm()))
-    best, weight = _maxima(torch.stack(scores, dim=1), offsets)
+    best, weight = _maxima(torch.stack(scores, dim=1).cpu(), offsets)
     design = torch.cat([torch.ones(len(best), 1, dtype=torch.float64), spectra.centres - middle], dim=1)
     # tiles that found another ring altogether pull a plain least-squares plane: three reweightings by distance
     for _ in range(4):

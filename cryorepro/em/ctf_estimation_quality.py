@@ -98,7 +98,7 @@ def fit_resolution(log_power: Tensor, pixels: FourierPixels, optics: Optics, fit
 
 
 def equiphase_profile(log_power: Tensor, pixels: FourierPixels, optics: Optics, fit: Defocus) -> tuple[Tensor, Tensor]:
-    """Mean of ``log_power`` by the frequency at which the mean defocus has the same phase, with those frequencies."""
+    """Mean of ``log_power`` by the frequency at which the mean defocus has the same phase, and those; on the CPU."""
     squared = pixels.frequency**2
     bending, aberration = math.pi * optics.wavelength_angstrom, optics.aberration_factor
     phase = bending * fit.along(pixels.azimuth) * squared - aberration * squared**2
@@ -110,8 +110,8 @@ def equiphase_profile(log_power: Tensor, pixels: FourierPixels, optics: Optics, 
     shell = torch.round(equal.clamp(min=0.0).sqrt() * scale).long()
     first, last = int(pixels.shell.min()) + 1, int(pixels.shell.max())
     shell = shell.clamp(first - 1, last)
-    counts = torch.bincount(shell, minlength=last + 1)[first:last]
-    sums = torch.bincount(shell, weights=log_power, minlength=last + 1)[first:last]
+    counts = torch.bincount(shell, minlength=last + 1)[first:last].cpu()
+    sums = torch.bincount(shell, weights=log_power, minlength=last + 1)[first:last].cpu()
     frequency = torch.arange(first, last, dtype=torch.float64) / scale
     filled = counts > 0
     return (sums / counts.clamp(min=1))[filled], frequency[filled]
