@@ -4,8 +4,8 @@
 
 One movie of counts (1 per pixel, 8 bit, LZW TIFF) of a scene that drifts is made, once in ``--data`` if that is given,
 and corrected under ``--movies`` names with a gain reference, 5 x 5 patches and exposure weights. ``--threads`` are the
-workers: those that correct movies on the CPU, those that decode them for a GPU. The start of processes and of the device
-is left out: on the CPU the rate begins with the end of each worker's first movie, on a GPU with that of the first.
+workers: those that correct movies on the CPU, those that decode them for a GPU. The start of processes and of the
+device is left out: on the CPU the rate begins when each worker has ended its first movie, on a GPU after the first.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from cryorepro.em.movies.checking import MovieCheck, SetAside
 from cryorepro.em.movies.movie import Pixels
 
 _HOST_SHARE = 0.6
-_PICTURES_HERE = 6
+_PICTURES_HERE = 8
 """Pictures of a frame's size in float32 that the parent holds on the CPU: gain, total, sums on their way to files."""
 
 

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.overlap import overlapped
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
-from cryorepro.em.motion.correct import MotionSettings, accumulated_motion, correct_movie
+from cryorepro.em.motion.correct import CorrectedMovie, MotionSettings, accumulated_motion, correct_movie
 from cryorepro.em.motion.decoded import HeldMovie, affordable_decoders, decoded_movies
 from cryorepro.em.motion.files import MovieFacts, write_micrographs, write_movie
 from cryorepro.em.motion.footprint import bytes_for_frames
@@ -164,14 +165,19 @@ def _by_workers(how: _Correction, check: MovieCheck, workers: int) -> Iterator[d
 
 
 def _on_gpu(how: _Correction, check: MovieCheck, workers: int) -> Iterator[dict[str, Value] | SetAside]:
-    decoders = affordable_decoders(check, workers)
+    """One movie after the other on the device; the next ones are decoded, and the one before is written, meanwhile."""
     with single_threaded():
-        if decoders == 0:
-            yield from (_one(how, row) for row in check.usable)
-            return
-        paths = [how.job.table.paths[row] for row in check.usable]
-        for row, movie in zip(check.usable, decoded_movies(paths, check, decoders, **how.job.reading), strict=True):
-            yield movie if isinstance(movie, SetAside) else _one(how, row, decoded=movie)
+        yield from overlapped(lambda done: _left(how, *done), _made_on_gpu(how, check, workers))
+
+
+def _made_on_gpu(how: _Correction, check: MovieCheck, workers: int) -> Iterator[tuple[int, _Made | SetAside]]:
+    decoders = affordable_decoders(check, workers)
+    if decoders == 0:
+        yield from ((row, _made(how, row)) for row in check.usable)
+        return
+    paths = [how.job.table.paths[row] for row in check.usable]
+    for row, movie in zip(check.usable, decoded_movies(paths, check, decoders, **how.job.reading), strict=True):
+        yield row, movie if isinstance(movie, SetAside) else _made(how, row, decoded=movie)
 
 
 def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple[int, int]:
@@ -182,9 +188,21 @@ def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple
     return workers, max(2**26, free // workers - fixed)
 
 
-def _one(
-    how: _Correction, row: int, memory: int | None = None, decoded: HeldMovie | None = None
-) -> dict[str, Value] | SetAside:
+@dataclass(frozen=True)
+class _Made:
+    """A movie's sums and trajectory, how they were made, and what files say about it."""
+
+    found: CorrectedMovie
+    settings: MotionSettings
+    facts: MovieFacts
+
+
+def _one(how: _Correction, row: int, memory: int) -> dict[str, Value] | SetAside:
+    return _left(how, row, _made(how, row, memory))
+
+
+def _made(how: _Correction, row: int, memory: int | None = None, decoded: HeldMovie | None = None) -> _Made | SetAside:
+    """Correct a movie, ``decoded`` or not; ``memory`` bytes hold its frames, on a GPU what it has free."""
     path = how.job.table.paths[row]
     try:
         if decoded is not None:
@@ -195,8 +213,7 @@ def _one(
         return SetAside("not_correctable", f"{path}: {error}")
 
 
-def _corrected(how: _Correction, row: int, movie: Movie | HeldMovie, memory: int | None) -> dict[str, Value]:
-    """Correct a movie and write what becomes of it; ``memory`` bytes hold its frames, on a GPU what it has free."""
+def _corrected(how: _Correction, row: int, movie: Movie | HeldMovie, memory: int | None) -> _Made:
     job = how.job
     exposures = None if job.exposure is None else job.exposure.accumulated(movie)
     settings = replace(job.settings[row], accumulated_e_per_angstrom2=exposures)
@@ -215,11 +232,21 @@ def _corrected(how: _Correction, row: int, movie: Movie | HeldMovie, memory: int
         dose_per_frame=0.0 if exposures is None else (float(exposures[-1]) - before) / movie.frames,
         pre_exposure=before,
     )
-    names = write_movie(how.directory, found, facts)
+    return _Made(found, settings, facts)
+
+
+def _left(how: _Correction, row: int, made: _Made | SetAside) -> dict[str, Value] | SetAside:
+    """Write what was made of a movie; its row of the list of micrographs."""
+    if isinstance(made, SetAside):
+        return made
+    try:
+        names = write_movie(how.directory, made.found, made.facts)
+    except InputError as error:
+        return SetAside("not_correctable", f"{how.job.table.paths[row]}: {error}")
     values: dict[str, Value] = {"rlnMicrographName": names[0], "rlnMicrographMetadata": names[1]}
     if len(names) > 3:
         values = {"rlnMicrographNameNoDW": names[3], **values}
-    motion = accumulated_motion(found.trajectory, settings, job.early_e_per_angstrom2)
+    motion = accumulated_motion(made.found.trajectory, made.settings, how.job.early_e_per_angstrom2)
     labels = ("rlnAccumMotionTotal", "rlnAccumMotionEarly", "rlnAccumMotionLate")
     values.update(zip(labels, motion, strict=True))
     return values

@@ -81,7 +81,11 @@ class TurnedFrames:
 
     def read_frame(self, index: int) -> Pixels:
         """Frame ``index``, its last row first."""
-        return np.ascontiguousarray(self._source.read_frame(index)[::-1])
+        return np.ascontiguousarray(self.stored(index)[::-1])
+
+    def stored(self, index: int) -> Pixels:
+        """Frame ``index`` as it is stored."""
+        return self._source.read_frame(index)
 
 
 class RawFrames:
@@ -166,10 +170,14 @@ class RawFrames:
         return gain
 
     def _read(self, number: int) -> Tensor:
-        pixels = np.ascontiguousarray(self._source.read_frame(number))
+        # a GPU turns a frame faster than the CPU could
+        turned = self._source if self.device.type != "cpu" and isinstance(self._source, TurnedFrames) else None
+        pixels = np.ascontiguousarray(turned.stored(number) if turned else self._source.read_frame(number))
         if not pixels.flags.writeable:
             pixels = pixels.copy()
         frame = torch.from_numpy(pixels).to(self.device)
+        if turned:
+            frame = _indexable(frame).flip(0).view(frame.dtype)
         if not bool(_indexable(frame).any()):
             raise InputError(f"Frame {number + 1} is zero everywhere.")
         self._settle(frame, number)

@@ -18,7 +18,7 @@ from cryorepro.em.ctf_estimation_files import (
 )
 from cryorepro.em.ctf_estimation_search import Optics, SearchRange
 from cryorepro.em.devices.choice import chosen_device
-from cryorepro.em.devices.reading import read_ahead
+from cryorepro.em.devices.overlap import overlapped
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
 from cryorepro.em.parallel import map_in_order, single_threaded
@@ -88,7 +88,7 @@ def _every(
         return
     # one process serves the device; the next micrograph is read meanwhile
     with single_threaded():
-        for row, image in zip(rows, read_ahead(image_of, rows), strict=True):
+        for row, image in zip(rows, overlapped(image_of, rows), strict=True):
             yield fitted(row, image)
 
 

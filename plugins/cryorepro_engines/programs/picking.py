@@ -72,14 +72,14 @@ class _Search:
 
     def every(self, table: MicrographTable, rows: Sequence[int]) -> Iterator[Found | str]:
         """What is found in each micrograph, or why it is set aside: by threads, or one after the other on a GPU."""
-        from cryorepro.em.devices.reading import read_ahead
+        from cryorepro.em.devices.overlap import overlapped
 
         if self.device.type == "cpu":
             with ThreadPoolExecutor(self.request.threads) as pool:
                 yield from pool.map(lambda row: self.one(table, row, _pixels(table, row)), rows)
             return
         # one process serves the device; the next micrograph is read meanwhile
-        for row, pixels in zip(rows, read_ahead(lambda row: _pixels(table, row), rows), strict=True):
+        for row, pixels in zip(rows, overlapped(lambda row: _pixels(table, row), rows), strict=True):
             yield self.one(table, row, pixels)
 
     def one(self, table: MicrographTable, row: int, pixels: NDArray[np.float32] | str) -> Found | str:

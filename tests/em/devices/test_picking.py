@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cryorepro.em.ctf import CtfParameters
-from cryorepro.em.devices.reading import read_ahead
+from cryorepro.em.devices.overlap import overlapped
 from cryorepro.em.errors import InputError
 from cryorepro.em.picking import search
 from cryorepro.em.picking.correlation import best_of
@@ -118,7 +118,7 @@ def test_items_are_read_ahead_in_order_and_no_further_than_asked() -> None:
 
     seen = []
     with pytest.raises(InputError, match="the fifth"):
-        for value in read_ahead(read, range(9)):
+        for value in overlapped(read, range(9)):
             seen.append(value)
             assert len(started) <= len(seen) + 1
     assert seen == [0, 10, 20, 30, 40]
