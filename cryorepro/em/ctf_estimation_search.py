@@ -131,7 +131,7 @@ def fit_defocus(log_power: Tensor, pixels: FourierPixels, optics: Optics, search
 
 def _search(log_power: Tensor, pixels: FourierPixels, optics: Optics, searched: SearchRange) -> list[Defocus]:
     """Candidates at least ``_APART_ANGSTROM`` apart, from every defocus, astigmatism and phase shift on a grid."""
-    profile, weights, frequency = (part.cpu() for part in sector_profiles(log_power, pixels))
+    profile, weights, frequency = sector_profiles(log_power, pixels)
     basis = torch.linalg.qr(_chebyshev(frequency, _RADIAL_TERMS) * weights.sqrt()[:, None])[0]
     data = without_background(profile * weights.sqrt(), basis)
     squared = frequency**2
@@ -151,19 +151,22 @@ def _search(log_power: Tensor, pixels: FourierPixels, optics: Optics, searched: 
 
 
 def sector_profiles(log_power: Tensor, pixels: FourierPixels) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of ``log_power`` in sectors and shells ``[SECTORS, shells]``, weights and frequencies ``[shells]``."""
+    """Mean of ``log_power`` in sectors and shells ``[SECTORS, shells]``, weights and frequencies ``[shells]``.
+
+    Added up on the CPU, in one order: a GPU would add in any.
+    """
     shell = pixels.shell - int(pixels.shell.min())
     shells = int(shell.max()) + 1
     turn = torch.remainder(pixels.azimuth, math.pi) / math.pi * SECTORS
     sector = turn.long().clamp(max=SECTORS - 1)
-    counts = torch.zeros(SECTORS * shells, dtype=torch.float64, device=log_power.device)
-    sums, index = counts.clone(), sector * shells + shell
-    counts.index_add_(0, index, torch.ones_like(log_power))
-    sums.index_add_(0, index, log_power)
+    counts = torch.zeros(SECTORS * shells, dtype=torch.float64)
+    sums, index, values = counts.clone(), (sector * shells + shell).cpu(), log_power.cpu()
+    counts.index_add_(0, index, torch.ones_like(values))
+    sums.index_add_(0, index, values)
     counts, sums = counts.view(SECTORS, shells), sums.view(SECTORS, shells)
     everywhere = sums.sum(dim=0) / counts.sum(dim=0).clamp(min=1.0)
     profile = torch.where(counts > 0, sums / counts.clamp(min=1.0), everywhere)
-    frequency = (torch.arange(shells, dtype=torch.float64, device=shell.device) + int(pixels.shell.min())) / (
+    frequency = (torch.arange(shells, dtype=torch.float64) + int(pixels.shell.min())) / (
         pixels.tile_px * pixels.pixel_size_angstrom
     )
     return profile, counts.mean(dim=0), frequency

@@ -199,16 +199,21 @@ def _sums(
     if settings.unweighted:
         rows.append(np.ones(raw.frames))
     weights = torch.from_numpy(np.stack(rows)).to(torch.float32)
-    sums: Tensor | None = None
-    for first, group in raw.groups():
-        sums = weighted_sums(group, gain, trajectory, weights, first, sums)
-    assert sums is not None
+    sums = _added(raw, gain, trajectory, weights)
     raw.forget()
     plain = crop(torch.fft.rfft2(sums[-1]), raw.shape, settings.binned) if settings.binned > 1 else sums[-1].clone()
     if basis is None:
         return None, plain
     weighted = _weighted(basis, sums[: len(basis.curves)], raw.shape, settings.binned)
     return weighted, plain if settings.unweighted else None
+
+
+def _added(raw: RawFrames, gain: Tensor | None, trajectory: Trajectory, weights: Tensor) -> Tensor:
+    sums: Tensor | None = None
+    for first, group in raw.groups():
+        sums = weighted_sums(group, gain, trajectory, weights, first, sums)
+    assert sums is not None
+    return sums
 
 
 def _weighted(basis: WeightBasis, sums: Tensor, shape: tuple[int, int], binned: float) -> Tensor:
