@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ from tests.em.devices.pretend import GPU, pretend_gpu
 from tests.em.motion.moving import MovingScene
 
 GROUP = MovieGroup(300.0, 2.7, 0.1, 1.5)
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""The C library gives memory back as soon as it is free: what is resident is what is in use."""
 NAMES = ["a.mrcs", "b.tif", "hole.mrcs", "zeros.mrcs", "c.tif"]
 
 
@@ -133,11 +136,11 @@ def test_a_list_without_a_usable_movie_is_refused_on_a_device_too(listed: Path, 
         _done(listed.parent / "hole.star", tmp_path / "out", GPU, 1)
 
 
-@pytest.mark.parametrize(("frames", "least"), [(32, 0.7), (12, 0.4)])
+@pytest.mark.parametrize(("frames", "least"), [(48, 0.5), (12, 0.35)])
 def test_the_model_of_the_memory_holds(frames: int, least: float) -> None:
     rows, columns = 1024, 1536
     command = [sys.executable, "-m", "tests.em.devices.peak_motion", str(rows), str(columns), str(frames)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=os.environ | RETURNED)
     found = json.loads(done.stdout)
     # of such small frames every part is whole; three pictures (sum, gain, mended gain) are those of the CPU
     modelled = found["modelled"] - footprint._ALWAYS + 3 * 4 * rows * columns
