@@ -86,12 +86,12 @@ class CtfFit:
 
 
 def estimate_ctf(image: Tensor, settings: CtfSettings) -> CtfFit:
-    """Fit the CTF of a micrograph ``[rows, columns]`` of finite pixels.
+    """Fit the CTF of a micrograph ``[rows, columns]`` of finite pixels, on its device.
 
     Raises:
         InputError: the micrograph is flat or smaller than a tile, or the settings leave nothing to fit.
     """
-    spectra = tile_spectra(image, settings.pixels())
+    spectra = tile_spectra(image, settings.pixels().to(image.device))
     log_power, (low, kept) = spectra.log_power(), spectra.pixels.below(settings.fitted_to)
     searched = settings.searched
     found = fit_defocus(log_power[kept], low, settings.optics, searched)
@@ -124,14 +124,30 @@ def defocus_plane(spectra: TileSpectra, settings: CtfSettings, fit: Defocus, mid
             envelope * torch.sin(settings.optics.phase(squared, along + offset, shift)) ** 2, basis
         )
         scores.append(data @ (model / model.norm()))
-    best, weight = _maxima(torch.stack(scores, dim=1), offsets)
-    design = torch.cat([torch.ones(len(best), 1, dtype=torch.float64), spectra.centres - middle], dim=1)
+    best, weight = _maxima(torch.stack(scores, dim=1).cpu(), offsets)
+    away = spectra.centres - middle
     # tiles that found another ring altogether pull a plain least-squares plane: three reweightings by distance
     for _ in range(4):
-        root = weight.sqrt()[:, None]
-        plane = torch.linalg.lstsq(design * root, best[:, None] * root).solution[:, 0]
-        weight = weight / (1.0 + ((best - design @ plane) / 300.0) ** 2)
-    return DefocusPlane(fit.mean_angstrom + float(plane[0]), float(plane[1]), float(plane[2]))
+        height, slope_x, slope_y = _weighted_plane(away, best, weight)
+        residual = best - height - slope_x * away[:, 0] - slope_y * away[:, 1]
+        weight = weight / (1.0 + (residual / 300.0) ** 2)
+    return DefocusPlane(fit.mean_angstrom + height, slope_x, slope_y)
+
+
+def _weighted_plane(places: Tensor, values: Tensor, weight: Tensor) -> tuple[float, float, float]:
+    """Least-squares plane (height at the origin, slopes in x and y) through ``values [m]`` at ``places [m, 2]``.
+
+    By its normal equations about the centroid: library solvers of least squares give last bits that depend on where in
+    memory their work space lies.
+    """
+    share = weight / weight.sum()
+    centre, mean = (places * share[:, None]).sum(dim=0), float((values * share).sum())
+    x, y = (places - centre).unbind(1)
+    xx, xy, yy = (float((share * a * b).sum()) for a, b in ((x, x), (x, y), (y, y)))
+    xv, yv = (float((share * a * values).sum()) for a in (x, y))
+    determinant = xx * yy - xy**2
+    slope_x, slope_y = (xv * yy - yv * xy) / determinant, (yv * xx - xv * xy) / determinant
+    return mean - slope_x * float(centre[0]) - slope_y * float(centre[1]), slope_x, slope_y
 
 
 def _maxima(scores: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

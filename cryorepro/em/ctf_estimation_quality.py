@@ -98,7 +98,7 @@ def fit_resolution(log_power: Tensor, pixels: FourierPixels, optics: Optics, fit
 
 
 def equiphase_profile(log_power: Tensor, pixels: FourierPixels, optics: Optics, fit: Defocus) -> tuple[Tensor, Tensor]:
-    """Mean of ``log_power`` by the frequency at which the mean defocus has the same phase, with those frequencies."""
+    """Mean of ``log_power`` by the frequency at which the mean defocus has the same phase, and those; on the CPU."""
     squared = pixels.frequency**2
     bending, aberration = math.pi * optics.wavelength_angstrom, optics.aberration_factor
     phase = bending * fit.along(pixels.azimuth) * squared - aberration * squared**2
@@ -110,8 +110,9 @@ def equiphase_profile(log_power: Tensor, pixels: FourierPixels, optics: Optics, 
     shell = torch.round(equal.clamp(min=0.0).sqrt() * scale).long()
     first, last = int(pixels.shell.min()) + 1, int(pixels.shell.max())
     shell = shell.clamp(first - 1, last)
+    shell = shell.cpu()  # added up on the CPU, in one order
     counts = torch.bincount(shell, minlength=last + 1)[first:last]
-    sums = torch.bincount(shell, weights=log_power, minlength=last + 1)[first:last]
+    sums = torch.bincount(shell, weights=log_power.cpu(), minlength=last + 1)[first:last]
     frequency = torch.arange(first, last, dtype=torch.float64) / scale
     filled = counts > 0
     return (sums / counts.clamp(min=1))[filled], frequency[filled]
@@ -146,9 +147,9 @@ def ring_anisotropy(log_power: Tensor, pixels: FourierPixels, optics: Optics, fi
     envelope = torch.exp(-0.5 * max(fit.envelope_angstrom2, 0.0) * pixels.frequency**2)
     model = without_background(envelope * torch.sin(phase) ** 2, basis)
     turn = torch.remainder(pixels.azimuth, math.pi) / math.pi * SECTORS
-    sector = turn.long().clamp(max=SECTORS - 1)
-    together = torch.bincount(sector, weights=data * model, minlength=SECTORS)
-    alone = torch.bincount(sector, weights=model**2, minlength=SECTORS)
+    sector = turn.long().clamp(max=SECTORS - 1).cpu()
+    together = torch.bincount(sector, weights=(data * model).cpu(), minlength=SECTORS)
+    alone = torch.bincount(sector, weights=(model**2).cpu(), minlength=SECTORS)
     slopes = _three_together(together) / _three_together(alone).clamp(min=1e-12)
     strongest = float(slopes.max())
     return 1.0 if strongest <= 0 else min(1.0, max(0.0, 1.0 - float(slopes.min()) / strongest))

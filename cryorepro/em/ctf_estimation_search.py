@@ -109,7 +109,7 @@ def background_basis(pixels: FourierPixels) -> Tensor:
 def _chebyshev(frequency: Tensor, terms: int) -> Tensor:
     low, high = frequency.min(), frequency.max()
     at = torch.acos(((2.0 * frequency - low - high) / (high - low)).clamp(-1.0, 1.0))
-    return torch.cos(at[:, None] * torch.arange(terms, dtype=torch.float64))
+    return torch.cos(at[:, None] * torch.arange(terms, dtype=torch.float64, device=frequency.device))
 
 
 def without_background(values: Tensor, basis: Tensor) -> Tensor:
@@ -118,7 +118,10 @@ def without_background(values: Tensor, basis: Tensor) -> Tensor:
 
 
 def fit_defocus(log_power: Tensor, pixels: FourierPixels, optics: Optics, searched: SearchRange) -> Defocus:
-    """The best defocus of a spectrum ``[n]`` at ``pixels``: the best of the search's first candidates, refined."""
+    """The best defocus of a spectrum ``[n]`` at ``pixels``: the best of the search's first candidates, refined.
+
+    The search compares few numbers, on the CPU; every pixel is looked at on the spectrum's device.
+    """
     starts = _search(log_power, pixels, optics, searched)
     basis = background_basis(pixels)
     data = without_background(log_power, basis)
@@ -148,15 +151,18 @@ def _search(log_power: Tensor, pixels: FourierPixels, optics: Optics, searched: 
 
 
 def sector_profiles(log_power: Tensor, pixels: FourierPixels) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of ``log_power`` in sectors and shells ``[SECTORS, shells]``, weights and frequencies ``[shells]``."""
+    """Mean of ``log_power`` in sectors and shells ``[SECTORS, shells]``, weights and frequencies ``[shells]``.
+
+    Added up on the CPU, in one order: a GPU would add in any.
+    """
     shell = pixels.shell - int(pixels.shell.min())
     shells = int(shell.max()) + 1
     turn = torch.remainder(pixels.azimuth, math.pi) / math.pi * SECTORS
     sector = turn.long().clamp(max=SECTORS - 1)
     counts = torch.zeros(SECTORS * shells, dtype=torch.float64)
-    sums, index = counts.clone(), sector * shells + shell
-    counts.index_add_(0, index, torch.ones_like(log_power))
-    sums.index_add_(0, index, log_power)
+    sums, index, values = counts.clone(), (sector * shells + shell).cpu(), log_power.cpu()
+    counts.index_add_(0, index, torch.ones_like(values))
+    sums.index_add_(0, index, values)
     counts, sums = counts.view(SECTORS, shells), sums.view(SECTORS, shells)
     everywhere = sums.sum(dim=0) / counts.sum(dim=0).clamp(min=1.0)
     profile = torch.where(counts > 0, sums / counts.clamp(min=1.0), everywhere)
@@ -202,7 +208,10 @@ def _apart(found: list[tuple[float, _Vector]]) -> list[tuple[float, _Vector]]:
 def refine_defocus(
     data: Tensor, basis: Tensor, pixels: FourierPixels, optics: Optics, searched: SearchRange, start: Defocus
 ) -> Defocus:
-    """Climb to the nearest maximum of the correlation over every pixel; ``data`` ``[n]`` is without background."""
+    """Climb to the nearest maximum of the correlation over every pixel; ``data`` ``[n]`` is without background.
+
+    The five numbers that are fitted stay on the CPU, whose steps they take; scores come from the device of ``data``.
+    """
     vector, target = _as_vector(start), data / data.norm()
     scale = torch.tensor([1000.0, 1000.0, 1000.0, 1.0, 100.0], dtype=torch.float64)
     free = torch.tensor([True, True, True, searched.phase_shift, True])
@@ -218,7 +227,7 @@ def refine_defocus(
         return torch.cat([at[:1].clamp(searched.lowest_defocus_angstrom, searched.highest_defocus_angstrom), at[1:]])
 
     def score() -> tuple[Tensor, Tensor]:
-        mean, cosine, sine, shift, envelope = values()
+        mean, cosine, sine, shift, envelope = values().to(data.device)
         defocus = mean + cosine * turns[0] + sine * turns[1]
         model = (
             torch.exp(-0.5 * envelope.clamp(min=0.0) * squared) * torch.sin(optics.phase(squared, defocus, shift)) ** 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cryorepro.em.devices.halving import with_size_that_fits
 from cryorepro.em.errors import InputError
 
 TILE_ANGSTROM = 768.0
@@ -47,6 +48,11 @@ class FourierPixels:
         parts = (self.flat[kept], self.frequency[kept], self.azimuth[kept])
         return FourierPixels(self.tile_px, self.pixel_size_angstrom, *parts), kept
 
+    def to(self, device: torch.device) -> FourierPixels:
+        """The same pixels on another device."""
+        parts = (values.to(device) for values in (self.flat, self.frequency, self.azimuth))
+        return FourierPixels(self.tile_px, self.pixel_size_angstrom, *parts)
+
     @property
     def shell(self) -> Tensor:
         """The shell of every pixel, ``[n]`` int64: its radius in Fourier pixels, rounded."""
@@ -60,7 +66,7 @@ class TileSpectra:
     Attributes:
         pixels: Where.
         power: ``[tiles, n]`` float32; the mean over a tile's pixels is 1, so that no dark or bright tile dominates.
-        centres: ``[tiles, 2]`` float64, (x, y) in pixels of the micrograph.
+        centres: ``[tiles, 2]`` float64, (x, y) in pixels of the micrograph; on the CPU.
     """
 
     pixels: FourierPixels
@@ -84,7 +90,7 @@ def default_tile_px(pixel_size_angstrom: float) -> int:
 def tile_spectra(image: Tensor, pixels: FourierPixels) -> TileSpectra:
     """Periodograms of half-overlapping tiles under a Hann window (Welch 1967), ``image`` ``[rows, columns]``.
 
-    Tiles that are flat (a masked corner, a beam stop) are left out.
+    Tiles that are flat (a masked corner, a beam stop) are left out. Works on the device of image and pixels.
 
     Raises:
         InputError: the image is smaller than a tile, or every tile is flat.
@@ -94,9 +100,15 @@ def tile_spectra(image: Tensor, pixels: FourierPixels) -> TileSpectra:
         raise InputError(
             f"the micrograph of {image.shape[1]} x {image.shape[0]} pixels is smaller than a tile ({size})."
         )
+    batch = max(1, _BATCH_PIXELS // size**2)
+    return with_size_that_fits(lambda tiles: _in_batches(image, pixels, tiles), batch, 1, image.device, "tiles at once")
+
+
+def _in_batches(image: Tensor, pixels: FourierPixels, batch: int) -> TileSpectra:
+    size = pixels.tile_px
     starts = [(y, x) for y in _starts(image.shape[0], size) for x in _starts(image.shape[1], size)]
-    line = torch.hann_window(size, periodic=True, dtype=torch.float32)
-    window, batch = torch.outer(line, line), max(1, _BATCH_PIXELS // size**2)
+    line = torch.hann_window(size, periodic=True, dtype=torch.float32, device=image.device)
+    window = torch.outer(line, line)
     kept, centres = [], []
     for first in range(0, len(starts), batch):
         part = starts[first : first + batch]

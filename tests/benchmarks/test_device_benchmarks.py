@@ -11,6 +11,7 @@ import torch
 from benchmarks.engine import canonical_10028, deterministic_cost
 from benchmarks.engine.class3d_jobs import Job
 from benchmarks.engine.generated import generate
+from benchmarks.movies import motion_rate
 from cryorepro.em.ctf import ctf_values
 from cryorepro.em.devices.choice import CPU
 from cryorepro.em.fourier import half_plane, image_coefficients
@@ -39,6 +40,23 @@ def test_without_a_gpu_it_reads_not_attempted(
     assert record["status"] == "not-attempted" and "torch sees no GPU" in record["reason"]
     assert record["job"]["particles"] == 105_247 and "iterations" not in record
     assert capsys.readouterr().out.startswith("not-attempted")
+
+
+def test_movies_per_minute_are_measured_at_a_tiny_size_and_not_without_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ["--side", "320x192", "--frames", "4", "--movies", "3", "--threads", "1", "--data", str(tmp_path / "data")]
+    motion_rate.main(size)
+    *_, row = capsys.readouterr().out.splitlines()
+    device, threads, sides, rate, megapixels, peak = (word.strip() for word in row.strip("|").split("|"))
+    assert (device, threads, sides, peak) == ("CPU", "1", "320 x 192 x 4", "")
+    assert float(rate) > 1.0
+    assert float(megapixels) == pytest.approx(float(rate) / 60.0 * 320 * 192 * 4 / 1e6, abs=1.0)
+    with pytest.raises(SystemExit):
+        motion_rate.main([*size, "--movies", "1"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    motion_rate.main(["--device", "cuda"])
+    assert "not-attempted: motion_rate: device 'cuda' is not there" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("half", [False, True])

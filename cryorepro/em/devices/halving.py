@@ -43,3 +43,24 @@ def with_what_fits(
             "out of memory: the step starts again with half of what it held at once (%d particles, tables of %d MB)",
             plan.block_particles, plan.table_bytes >> 20,
         )  # fmt: skip
+
+
+def with_size_that_fits(
+    work: Callable[[int], Result], size: int, least: int, device: torch.device, what: str
+) -> Result:
+    """``work(size)``, again with half the size, at least ``least``, when a GPU lacks the memory; a warning tells.
+
+    ``what`` names what the size counts: "templates at once", say.
+
+    Raises:
+        torch.OutOfMemoryError: not even the least size fits.
+    """
+    while True:
+        try:
+            return work(size)
+        except torch.OutOfMemoryError:
+            if device.type != "cuda" or size <= least:
+                raise
+        size = max(least, size // 2)
+        torch.cuda.empty_cache()
+        _LOG.warning("out of memory on %s: once more, with %d %s", device, size, what)

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.halving import with_size_that_fits
 from cryorepro.em.errors import InputError
 from cryorepro.em.motion.background import estimate_background
 from cryorepro.em.motion.dose import WeightBasis, weight_basis
@@ -18,7 +20,7 @@ from cryorepro.em.motion.local import fit_local
 from cryorepro.em.motion.patches import cut_patches
 from cryorepro.em.motion.raw_frames import FrameSource, RawFrames
 from cryorepro.em.motion.reduced import binning, reduce_frames
-from cryorepro.em.motion.resample import weighted_sums
+from cryorepro.em.motion.resample import GROUP, weighted_sums
 from cryorepro.em.motion.trajectory import Trajectory
 from cryorepro.em.motion.whole import align_whole
 from cryorepro.em.movies.defects import find_hot_pixels
@@ -44,7 +46,7 @@ class MotionSettings:
         largest_shift_angstrom: of a whole frame.
         binned: how many times fewer pixels per side the sums have.
         unweighted: whether the plain sum is wanted too.
-        memory_bytes: for frames as stored; a movie that is larger is read three times.
+        memory_bytes: for frames as stored, on the device; a movie that is larger is read three times.
     """
 
     pixel_size_angstrom: float
@@ -56,6 +58,11 @@ class MotionSettings:
     binned: float = 1.0
     unweighted: bool = True
     memory_bytes: int = 3 * 2**30
+
+    @property
+    def bfactor_px2(self) -> float:
+        """The B-factor in pixels squared."""
+        return 600.0 if self.bfactor_angstrom2 is None else self.bfactor_angstrom2 / self.pixel_size_angstrom**2
 
 
 @dataclass(frozen=True)
@@ -84,20 +91,37 @@ def correct_movie(
     settings: MotionSettings,
     gain: Floats | None = None,
     defects: NDArray[np.bool_] | None = None,
+    device: torch.device = CPU,
 ) -> CorrectedMovie:
     """Align the frames of a movie and sum them.
+
+    The frames are held, reduced, compared, resampled and weighted on ``device``; hot pixels are found, and few numbers
+    fitted, on the CPU. A GPU whose memory does not suffice starts again with fewer frames held at once.
 
     Args:
         source: the movie.
         settings: how.
         gain: ``[h, w]`` that frames are multiplied with; its zeros are defects.
         defects: ``[h, w]`` bad pixels, besides the hot ones that are found in the sum.
+        device: where.
 
     Raises:
         InputError: a frame cannot be read, is zero or has NaN, or gain, defects or exposures do not fit the frames.
+        torch.OutOfMemoryError: the device has not even memory for four frames and the sums.
     """
     _check(source, settings, gain, defects)
-    raw = RawFrames(source, settings.memory_bytes)
+    return with_size_that_fits(
+        lambda held: _corrected(RawFrames(source, held, device), settings, gain, defects),
+        settings.memory_bytes if device.type == "cpu" else min(settings.memory_bytes, source.nbytes),
+        GROUP * (source.nbytes // source.frames),
+        device,
+        "bytes of frames held",
+    )
+
+
+def _corrected(
+    raw: RawFrames, settings: MotionSettings, gain: Floats | None, defects: NDArray[np.bool_] | None
+) -> CorrectedMovie:
     total = raw.total()
     bad = find_hot_pixels(total, gain)
     if float(total.mean()) >= _DEAD_FROM_COUNTS:
@@ -107,18 +131,18 @@ def correct_movie(
     if defects is not None:
         bad |= defects
     mended = raw.replace(bad, gain)
-    factor_map = None if mended is None else torch.from_numpy(mended)
+    factor_map = None if mended is None else torch.from_numpy(mended).to(raw.device)
     trajectory = find_trajectory(raw, factor_map, settings)
     weighted, plain = _sums(raw, factor_map, trajectory, settings)
     seen = plain if plain is not None else weighted
     assert seen is not None
     background, step = estimate_background(seen)
     return CorrectedMovie(
-        None if weighted is None else weighted.numpy(),
-        None if plain is None else plain.numpy(),
+        None if weighted is None else weighted.cpu().numpy(),
+        None if plain is None else plain.cpu().numpy(),
         trajectory,
         np.argwhere(bad)[:, ::-1],
-        background.numpy(),
+        background.cpu().numpy(),
         step,
     )
 
@@ -141,9 +165,7 @@ def _check(
 def find_trajectory(raw: RawFrames, gain: Tensor | None, settings: MotionSettings) -> Trajectory:
     """Align the whole frames, then the patches."""
     height, width = raw.shape
-    bfactor = 600.0
-    if settings.bfactor_angstrom2 is not None:
-        bfactor = settings.bfactor_angstrom2 / settings.pixel_size_angstrom**2
+    bfactor = settings.bfactor_px2
     factor = binning(bfactor, height, width)
     reduced = torch.cat([reduce_frames(group, gain, factor) for _, group in raw.groups()])
     still = np.zeros((2, 18))
@@ -177,10 +199,8 @@ def _sums(
     if settings.unweighted:
         rows.append(np.ones(raw.frames))
     weights = torch.from_numpy(np.stack(rows)).to(torch.float32)
-    sums: Tensor | None = None
-    for first, group in raw.groups():
-        sums = weighted_sums(group, gain, trajectory, weights, first, sums)
-    assert sums is not None
+    sums = _added(raw, gain, trajectory, weights)
+    raw.forget()
     plain = crop(torch.fft.rfft2(sums[-1]), raw.shape, settings.binned) if settings.binned > 1 else sums[-1].clone()
     if basis is None:
         return None, plain
@@ -188,8 +208,16 @@ def _sums(
     return weighted, plain if settings.unweighted else None
 
 
+def _added(raw: RawFrames, gain: Tensor | None, trajectory: Trajectory, weights: Tensor) -> Tensor:
+    sums: Tensor | None = None
+    for first, group in raw.groups():
+        sums = weighted_sums(group, gain, trajectory, weights, first, sums)
+    assert sums is not None
+    return sums
+
+
 def _weighted(basis: WeightBasis, sums: Tensor, shape: tuple[int, int], binned: float) -> Tensor:
-    combined = basis.combine((torch.fft.rfft2(each) for each in sums), *shape)
+    combined = basis.combine((torch.fft.rfft2(each) for each in sums), *shape, sums.device)
     return crop(combined, shape, binned)
 
 

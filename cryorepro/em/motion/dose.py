@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryorepro.em.devices.choice import CPU
+
 Floats = NDArray[np.float64]
 _A, _B, _C = 0.24499, -1.6649, 2.8141  # equation 3 of the paper, e/A^2 at 300 kV with k in 1/A
 _REST_KEV = 510.99895
 _ERROR = 2e-3
 _SAMPLES = 8192
-_ROWS = 64
+_ROWS = {"cpu": 64, "cuda": 1024}
 
 
 def critical_exposure(k_per_angstrom: Floats, voltage_kv: float) -> Floats:
@@ -67,23 +69,35 @@ class WeightBasis:
     curves: Floats
     highest: float
 
-    def combine(self, transforms: Iterable[Tensor], height: int, width: int) -> Tensor:
-        """Return the weighted transform ``[h, w // 2 + 1]`` of one transform per curve, taken one by one."""
-        fy, fx = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+    def combine(self, transforms: Iterable[Tensor], height: int, width: int, device: torch.device = CPU) -> Tensor:
+        """Return the weighted transform ``[h, w // 2 + 1]`` of one transform per curve, taken one by one.
+
+        All are on ``device``.
+        """
+        fy, fx = torch.fft.fftfreq(height, device=device), torch.fft.rfftfreq(width, device=device)
+        step = _ROWS[device.type]
         scale = (self.curves.shape[1] - 1) / self.highest
-        nearest = torch.empty(height, len(fx), dtype=torch.int64)
-        for top in range(0, height, _ROWS):
-            rows = slice(top, top + _ROWS)
+        nearest = torch.empty(height, len(fx), dtype=torch.int64, device=device)
+        for top in range(0, height, step):
+            rows = slice(top, top + step)
             nearest[rows] = ((fy[rows, None] ** 2 + fx[None, :] ** 2).sqrt() * scale).round().long()
-        out = torch.zeros(height, len(fx), dtype=torch.complex64)
-        total = out.numpy()
-        for curve, transform in zip(torch.from_numpy(self.curves).float(), transforms, strict=True):
-            for top in range(0, height, _ROWS):
-                rows = slice(top, top + _ROWS)
+        out = torch.zeros(height, len(fx), dtype=torch.complex64, device=device)
+        for curve, transform in zip(torch.from_numpy(self.curves).float().to(device), transforms, strict=True):
+            for top in range(0, height, step):
+                rows = slice(top, top + step)
                 factors = curve.index_select(0, nearest[rows].reshape(-1)).view(-1, len(fx))
-                # numpy multiplies complex by real numbers as such, torch makes them complex first
-                total[rows] += transform[rows].numpy() * factors.numpy()
+                _add_product(out[rows], transform[rows], factors)
         return out
+
+
+def _add_product(total: Tensor, values: Tensor, factors: Tensor) -> None:
+    """Add complex ``values`` times real ``factors``; torch would make the factors complex first, which costs."""
+    if total.device.type == "cpu":
+        sums = total.numpy()
+        sums += values.numpy() * factors.numpy()
+    else:
+        parts = torch.view_as_real(total)
+        parts += torch.view_as_real(values) * factors[..., None]
 
 
 def weight_basis(accumulated: Floats, voltage_kv: float, pixel_size_angstrom: float) -> WeightBasis:

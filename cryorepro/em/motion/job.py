@@ -1,30 +1,37 @@
-"""Motion correction of a list of movies by worker processes, bad ones set aside by name."""
+"""Motion correction of a list of movies by worker processes or on a GPU, bad ones set aside by name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import psutil
+import torch
 from numpy.typing import NDArray
 
+from cryorepro.em.devices.choice import CPU
+from cryorepro.em.devices.overlap import overlapped
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
 from cryorepro.em.heap import keep_freed_memory
-from cryorepro.em.motion.correct import MotionSettings, accumulated_motion, correct_movie
+from cryorepro.em.motion.correct import CorrectedMovie, MotionSettings, accumulated_motion, correct_movie
+from cryorepro.em.motion.decoded import HeldMovie, affordable_decoders, decoded_movies
 from cryorepro.em.motion.files import MovieFacts, write_micrographs, write_movie
+from cryorepro.em.motion.footprint import bytes_for_frames
 from cryorepro.em.motion.raw_frames import TurnedFrames
-from cryorepro.em.movies.checking import SET_ASIDE, SetAside, check_movies, write_set_aside
+from cryorepro.em.motion.reduced import binning
+from cryorepro.em.movies.checking import SET_ASIDE, MovieCheck, SetAside, check_movies, write_set_aside
 from cryorepro.em.movies.defects import Mask, read_defects
 from cryorepro.em.movies.exposure import accumulated_exposures, frame_exposures
 from cryorepro.em.movies.gain import Flip, fit_gain, read_gain
 from cryorepro.em.movies.movie import Movie
 from cryorepro.em.movies.opening import open_movie
 from cryorepro.em.movies.table import MovieTable
-from cryorepro.em.parallel import map_in_order
+from cryorepro.em.parallel import map_in_order, single_threaded
 
 _MEMORY_SHARE = 0.6
 _SUMS = 12
@@ -39,13 +46,20 @@ class Exposure:
     per_frame: float | None = None
     before: float = 0.0
 
-    def accumulated(self, movie: Movie) -> NDArray[np.float64] | None:
+    def accumulated(self, movie: Movie | HeldMovie) -> NDArray[np.float64] | None:
         """At the end of every frame that is there."""
         if self.per_frame is not None:
             return accumulated_exposures(np.full(movie.frames, self.per_frame), self.before)
         if self.total is not None:
             return accumulated_exposures(frame_exposures(self.total, movie.hardware_frames), self.before)
         return None
+
+
+class EerReading(TypedDict):
+    """What ``open_movie`` takes besides a path."""
+
+    eer_fractions: int | None
+    eer_super_resolution: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,11 @@ class MotionJob:
     stored_frames: int | None = None
     said: Callable[[str], None] = field(default=print, compare=False)
 
+    @property
+    def reading(self) -> EerReading:
+        """How ``open_movie`` is asked to read EER."""
+        return EerReading(eer_fractions=self.eer_fractions, eer_super_resolution=self.eer_super_resolution)
+
 
 def read_oriented_gain(path: Path, flip: Flip, quarter_turns: int, *, reciprocal: bool) -> NDArray[np.float32]:
     """Read a gain reference for frames as they are corrected: a TIFF file's first row is on top, as that of a movie's.
@@ -93,33 +112,26 @@ def read_oriented_gain(path: Path, flip: Flip, quarter_turns: int, *, reciprocal
     return read_gain(path, flip=flip, rotation_quarter_turns=quarter_turns % 4, reciprocal=reciprocal)
 
 
-def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
+def correct_movies(job: MotionJob, directory: Path, workers: int, device: torch.device = CPU) -> None:
     """Correct every usable movie and write sums, trajectories and lists to ``directory``.
 
-    The files have the same bytes for any number of workers.
+    On the CPU each of the ``workers`` is a process that corrects movies; a GPU corrects one after the other, which they
+    decode for it. The files have the same bytes for any number of workers.
 
     Raises:
         InputError: no movie is usable, or the gain reference or the defects do not fit them.
     """
     keep_freed_memory()
     table = job.table
-    check = check_movies(
-        table.paths,
-        stored_frames=job.stored_frames,
-        eer_fractions=job.eer_fractions,
-        eer_super_resolution=job.eer_super_resolution,
-        workers=workers,
-    )
+    check = check_movies(table.paths, stored_frames=job.stored_frames, workers=workers, **job.reading)
     if job.gain is not None:
         job = replace(job, gain=fit_gain(job.gain, check.shape, job.gain_name or "gain reference"))
     bad = None if job.defects is None else read_defects(job.defects, check.shape, turn_tiff=True)
     aside, rows = dict(check.aside), {}
     for row, fault in aside.items():
         job.said(f"{table.names[row]}: set aside: {fault.reason}")
-    workers, memory = _affordable(job, check.frames * math.prod(check.shape), math.prod(check.shape), workers)
-    results = map_in_order(
-        lambda place: _one(job, directory, check.usable[place], bad, memory), len(check.usable), workers
-    )
+    correct = _by_workers if device.type == "cpu" else _on_gpu
+    results = correct(_Correction(job, directory, bad, device), check, workers)
     for row, result in zip(check.usable, results, strict=True):
         if isinstance(result, SetAside):
             aside[row] = result
@@ -137,6 +149,38 @@ def correct_movies(job: MotionJob, directory: Path, workers: int) -> None:
     write_set_aside(directory / SET_ASIDE, table.names, table.paths, aside)
 
 
+@dataclass(frozen=True)
+class _Correction:
+    """What the correction of any movie of a job needs to know."""
+
+    job: MotionJob
+    directory: Path
+    bad: Mask | None
+    device: torch.device
+
+
+def _by_workers(how: _Correction, check: MovieCheck, workers: int) -> Iterator[dict[str, Value] | SetAside]:
+    pixels = math.prod(check.shape)
+    workers, memory = _affordable(how.job, check.frames * pixels, pixels, workers)
+    return map_in_order(lambda place: _one(how, check.usable[place], memory), len(check.usable), workers)
+
+
+def _on_gpu(how: _Correction, check: MovieCheck, workers: int) -> Iterator[dict[str, Value] | SetAside]:
+    """One movie after the other on the device; the next ones are decoded, and the one before is written, meanwhile."""
+    with single_threaded():
+        yield from overlapped(lambda done: _left(how, *done), _made_on_gpu(how, check, workers))
+
+
+def _made_on_gpu(how: _Correction, check: MovieCheck, workers: int) -> Iterator[tuple[int, _Made | SetAside]]:
+    decoders = affordable_decoders(check, workers)
+    if decoders == 0:
+        yield from ((row, _made(how, row)) for row in check.usable)
+        return
+    paths = [how.job.table.paths[row] for row in check.usable]
+    for row, movie in zip(check.usable, decoded_movies(paths, check, decoders, **how.job.reading), strict=True):
+        yield row, movie if isinstance(movie, SetAside) else _made(how, row, decoded=movie)
+
+
 def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple[int, int]:
     """Workers that fit into memory, and bytes that each may keep of a movie; neither changes a result."""
     free = int(psutil.virtual_memory().available * _MEMORY_SHARE)
@@ -145,22 +189,40 @@ def _affordable(job: MotionJob, values: int, pixels: int, workers: int) -> tuple
     return workers, max(2**26, free // workers - fixed)
 
 
-def _one(job: MotionJob, directory: Path, row: int, bad: Mask | None, memory: int) -> dict[str, Value] | SetAside:
-    path = job.table.paths[row]
+@dataclass(frozen=True)
+class _Made:
+    """A movie's sums and trajectory, how they were made, and what files say about it."""
+
+    found: CorrectedMovie
+    settings: MotionSettings
+    facts: MovieFacts
+
+
+def _one(how: _Correction, row: int, memory: int) -> dict[str, Value] | SetAside:
+    return _left(how, row, _made(how, row, memory))
+
+
+def _made(how: _Correction, row: int, memory: int | None = None, decoded: HeldMovie | None = None) -> _Made | SetAside:
+    """Correct a movie, ``decoded`` or not; ``memory`` bytes hold its frames, on a GPU what it has free."""
+    path = how.job.table.paths[row]
     try:
-        with open_movie(path, eer_fractions=job.eer_fractions, eer_super_resolution=job.eer_super_resolution) as movie:
-            return _corrected(job, directory, row, movie, bad, memory)
+        if decoded is not None:
+            return _corrected(how, row, decoded, memory)
+        with open_movie(path, **how.job.reading) as movie:
+            return _corrected(how, row, movie, memory)
     except InputError as error:
         return SetAside("not_correctable", f"{path}: {error}")
 
 
-def _corrected(
-    job: MotionJob, directory: Path, row: int, movie: Movie, bad: Mask | None, memory: int
-) -> dict[str, Value]:
+def _corrected(how: _Correction, row: int, movie: Movie | HeldMovie, memory: int | None) -> _Made:
+    job = how.job
     exposures = None if job.exposure is None else job.exposure.accumulated(movie)
-    settings = replace(job.settings[row], accumulated_e_per_angstrom2=exposures, memory_bytes=memory)
+    settings = replace(job.settings[row], accumulated_e_per_angstrom2=exposures)
+    if memory is None:
+        memory = bytes_for_frames(movie.frames, movie.shape, binning(settings.bfactor_px2, *movie.shape), how.device)
+    settings = replace(settings, memory_bytes=memory)
     source = TurnedFrames(movie) if movie.kind == "tiff" else movie
-    found = correct_movie(source, settings, job.gain, bad)
+    found = correct_movie(source, settings, job.gain, how.bad, how.device)
     before = 0.0 if job.exposure is None else job.exposure.before
     facts = MovieFacts(
         movie_name=job.table.names[row],
@@ -171,11 +233,21 @@ def _corrected(
         dose_per_frame=0.0 if exposures is None else (float(exposures[-1]) - before) / movie.frames,
         pre_exposure=before,
     )
-    names = write_movie(directory, found, facts)
+    return _Made(found, settings, facts)
+
+
+def _left(how: _Correction, row: int, made: _Made | SetAside) -> dict[str, Value] | SetAside:
+    """Write what was made of a movie; its row of the list of micrographs."""
+    if isinstance(made, SetAside):
+        return made
+    try:
+        names = write_movie(how.directory, made.found, made.facts)
+    except InputError as error:
+        return SetAside("not_correctable", f"{how.job.table.paths[row]}: {error}")
     values: dict[str, Value] = {"rlnMicrographName": names[0], "rlnMicrographMetadata": names[1]}
     if len(names) > 3:
         values = {"rlnMicrographNameNoDW": names[3], **values}
-    motion = accumulated_motion(found.trajectory, settings, job.early_e_per_angstrom2)
+    motion = accumulated_motion(made.found.trajectory, made.settings, how.job.early_e_per_angstrom2)
     labels = ("rlnAccumMotionTotal", "rlnAccumMotionEarly", "rlnAccumMotionLate")
     values.update(zip(labels, motion, strict=True))
     return values

@@ -22,8 +22,8 @@ class Patches:
 
     Attributes:
         spectra: one ``[frames, ny, nx]`` per patch.
-        taken_px: ``[patches, frames, 2]`` (x, y), the shift with which each was cut out, in full pixels.
-        centres_px: ``[patches, 2]`` (x, y) in the corrected micrograph, in full pixels.
+        taken_px: ``[patches, frames, 2]`` (x, y), the shift with which each was cut out, in full pixels; on the CPU.
+        centres_px: ``[patches, 2]`` (x, y) in the corrected micrograph, in full pixels; on the CPU.
         band: of the spectra.
     """
 
@@ -45,8 +45,9 @@ def cut_patches(reduced: Tensor, factor: int, whole_px: Tensor, grid: tuple[int,
     """
     _, height, width = reduced.shape
     high, wide = _side(height, grid[1]), _side(width, grid[0])
-    band = Band.of(high, wide, factor, limit)
-    window = taper(high, high // _EDGE_SHARE)[:, None] * taper(wide, wide // _EDGE_SHARE)
+    device = reduced.device
+    band = Band.of(high, wide, factor, limit, device)
+    window = taper(high, high // _EDGE_SHARE, device)[:, None] * taper(wide, wide // _EDGE_SHARE, device)
     spectra, taken, centres = [], [], []
     for top in _starts(height, high, grid[1]):
         for left in _starts(width, wide, grid[0]):

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_ROWS = 64
+_ROWS = {"cpu": 64, "cuda": 4096}
+"""Rows of a frame that are reduced at once."""
 _CLIP_DEVIATIONS = 5.0
 _LONGEST_SIDE = 2048
 _SMALLEST_WEIGHT = 1e-2
@@ -33,7 +34,7 @@ def reduce_frames(frames: Sequence[Tensor], gain: Tensor | None, factor: int) ->
     """
     height, width = (side // factor for side in frames[0].shape)
     out = torch.empty(len(frames), height, width, device=frames[0].device)
-    step = max(1, _ROWS // factor)
+    step = min(height, max(1, _ROWS[out.device.type] // factor))
     buffer = torch.empty(step * factor, width * factor, device=out.device)
     for number, frame in enumerate(frames):
         for top in range(0, height, step):

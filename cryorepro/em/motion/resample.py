@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -180,9 +180,10 @@ def _plan(trajectory: Trajectory, top: int, layout: _Layout, device: torch.devic
     terms_x = spatial_terms(along / wide - 0.5, np.array((top + (TILE - 1) / 2) / high - 0.5))
     terms_y = spatial_terms(middles / wide - 0.5, down / high - 0.5)
     local = trajectory.local_terms()
-    base_x, rows_x = _rows(trajectory.whole_px[:, 0], local[:, 0], terms_x, layout)
-    base_y, rows_y = _rows(trajectory.whole_px[:, 1], local[:, 1], terms_y, layout)
-    return _Plan(base_x, base_y, rows_x.to(device), rows_y.to(device))
+    rows = _rows if device.type == "cpu" else partial(_rows_there, device)
+    base_x, rows_x = rows(trajectory.whole_px[:, 0], local[:, 0], terms_x, layout)
+    base_y, rows_y = rows(trajectory.whole_px[:, 1], local[:, 1], terms_y, layout)
+    return _Plan(base_x, base_y, rows_x, rows_y)
 
 
 def _rows(
@@ -195,6 +196,24 @@ def _rows(
     steps = np.rint((places - base[:, :, None, None] + layout.margin) * PHASES).astype(np.int64)
     steps = np.clip(steps, 0, count) + np.arange(TILE) * (count + 1)
     return base.astype(int).tolist(), torch.from_numpy(steps.reshape(len(whole), -1))
+
+
+def _rows_there(
+    device: torch.device,
+    whole: NDArray[np.float64],
+    local: NDArray[np.float64],
+    terms: NDArray[np.float64],
+    layout: _Layout,
+) -> tuple[list[list[int]], Tensor]:
+    """What `_rows` finds, worked out on a GPU: numpy would take longer for it than the GPU for all the rest."""
+    polynomial = torch.from_numpy(local).to(device) @ torch.from_numpy(terms).to(device).flatten(0, -2).T
+    places = -torch.from_numpy(whole).to(device)[:, None] - polynomial
+    places = places.view(len(whole), *terms.shape[:-1])
+    base = places[:, :, : layout.tiles].mean(dim=(2, 3)).round()
+    count = 2 * layout.margin * PHASES
+    steps = ((places - base[:, :, None, None] + layout.margin) * PHASES).round().long()
+    steps = steps.clamp(0, count) + torch.arange(TILE, device=device) * (count + 1)
+    return base.long().cpu().tolist(), steps.view(len(whole), -1)
 
 
 def _displace(

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_ROWS = 48
+from cryorepro.em.devices.choice import CPU
+
+_ROWS = {"cpu": 48, "cuda": 512}
+"""Rows of all frames' spectra that are worked on at once: those that a core's cache holds, and many on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,13 @@ class Band:
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, height: int, width: int, factor: int, limit: float) -> Band:
-        """Frequencies up to ``limit`` along each axis, of images binned by ``factor``."""
+    def of(cls, height: int, width: int, factor: int, limit: float, device: torch.device = CPU) -> Band:
+        """Frequencies up to ``limit`` along each axis, of images binned by ``factor``; on ``device``."""
         fy = torch.fft.fftfreq(height, d=factor, dtype=torch.float64)
         fx = torch.fft.rfftfreq(width, d=factor, dtype=torch.float64)
         rows = torch.nonzero(fy.abs() <= limit)[:, 0]
         columns = int((fx <= limit).sum())
-        return cls(fy[rows].float(), fx[:columns].float(), rows, (height, width))
+        return cls(fy[rows].float().to(device), fx[:columns].float().to(device), rows.to(device), (height, width))
 
     def transform(self, images: Tensor) -> Tensor:
         """Return ``[..., ny, nx]`` complex64 of ``[..., h, w]``: only what is in the band is kept."""
@@ -69,18 +72,19 @@ def narrowed(spectra: Tensor, band: Band, bfactor_px2: float) -> tuple[Tensor, B
 
 
 def phases(frequencies: Tensor, shifts: Tensor) -> Tensor:
-    """Return ``[..., n]`` factors that move content by ``shifts [...]`` pixels."""
-    angle = (-2.0 * math.pi) * shifts.to(torch.float32)[..., None] * frequencies
+    """Return ``[..., n]`` factors that move content by ``shifts [...]`` pixels, on the device of the frequencies."""
+    angle = (-2.0 * math.pi) * shifts.to(frequencies.device, torch.float32)[..., None] * frequencies
     return torch.polar(torch.ones_like(angle), angle)
 
 
 def own_power(spectra: Tensor) -> Tensor:
     """Return ``[ny, nx]``, the sum of the squares of all frames' spectra."""
-    return torch.cat([torch.view_as_real(part).square().sum((0, -1)) for part in torch.split(spectra, _ROWS, dim=1)])
+    parts = torch.split(spectra, _ROWS[spectra.device.type], dim=1)
+    return torch.cat([torch.view_as_real(part).square().sum((0, -1)) for part in parts])
 
 
 def pulls(spectra: Tensor, power: Tensor, shifts: Tensor, weight: Tensor, band: Band) -> tuple[Tensor, Tensor]:
-    """Return gradient ``[frames, 2]`` and mean curvature ``[2, 2]`` of the score, in (x, y), float64.
+    """Return gradient ``[frames, 2]`` and mean curvature ``[2, 2]`` of the score, in (x, y), float64, on the CPU.
 
     Args:
         spectra: ``[frames, ny, nx]``.
@@ -89,13 +93,14 @@ def pulls(spectra: Tensor, power: Tensor, shifts: Tensor, weight: Tensor, band: 
         weight: ``[ny, nx]``.
         band: of the spectra.
     """
-    count = len(spectra)
+    count, device = len(spectra), spectra.device
+    step = _ROWS[device.type]
     along_x = phases(band.fx, shifts[:, 0])[:, None, :]
     along_y = phases(band.fy, shifts[:, 1])
-    gradient = torch.zeros(count, 2, dtype=torch.float64)
-    curvature = torch.zeros(2, 2, dtype=torch.float64)
-    for top in range(0, len(band.fy), _ROWS):
-        rows = slice(top, top + _ROWS)
+    gradient = torch.zeros(count, 2, dtype=torch.float64, device=device)
+    curvature = torch.zeros(2, 2, dtype=torch.float64, device=device)
+    for top in range(0, len(band.fy), step):
+        rows = slice(top, top + step)
         moved = along_y[:, rows, None] * along_x
         moved *= spectra[:, rows]
         total = moved.sum(dim=0)
@@ -108,7 +113,7 @@ def pulls(spectra: Tensor, power: Tensor, shifts: Tensor, weight: Tensor, band: 
         square = (torch.view_as_real(total).square().sum(-1) - power[rows]) * (weighted * (2.0 * math.pi / count))
         bent = (places * square).flatten(1) @ places.flatten(1).T
         curvature += bent.double()
-    return gradient, curvature
+    return gradient.cpu(), curvature.cpu()
 
 
 def solve(gradient: Tensor, curvature: Tensor, longest_px: float) -> Tensor:

@@ -19,7 +19,7 @@ _PRIOR_DEVIATIONS = 8.0
 
 
 def align_whole(reduced: Tensor, factor: int, bfactor_px2: float, lowest: float, largest_px: float) -> Tensor:
-    """Return shifts ``[frames, 2]`` (x, y) in pixels of full frames, 0 for the first one.
+    """Return shifts ``[frames, 2]`` (x, y) in pixels of full frames, 0 for the first one; on the CPU.
 
     Args:
         reduced: ``[frames, h, w]`` small frames of mean 0.
@@ -28,9 +28,9 @@ def align_whole(reduced: Tensor, factor: int, bfactor_px2: float, lowest: float,
         lowest: frequencies below this, in cycles per full pixel, count little.
         largest_px: no frame is moved further than this from the middle one's place.
     """
-    height, width = reduced.shape[1:]
-    window = taper(height, height // 12)[:, None] * taper(width, width // 12)
-    band = Band.of(height, width, factor, 0.5 / factor)
+    (height, width), device = reduced.shape[1:], reduced.device
+    window = taper(height, height // 12, device)[:, None] * taper(width, width // 12, device)
+    band = Band.of(height, width, factor, 0.5 / factor, device)
     spectra = torch.stack([band.transform(image * window) for image in reduced])
     shifts = _coarse(spectra, band, factor, bfactor_px2, lowest, largest_px)
     for broader, rounds in _STAGES:
@@ -69,15 +69,18 @@ def _coarse(spectra: Tensor, band: Band, factor: int, bfactor_px2: float, lowest
 
 
 def _peaks(images: Tensor, step_px: Tensor, largest_px: float) -> Tensor:
-    """Return the places ``[n, 2]`` (x, y) in pixels of the highest points, a parabola's top along each axis."""
-    count, high, wide = images.shape
+    """Return the places ``[n, 2]`` (x, y) in pixels of the highest points, a parabola's top along each axis.
+
+    Looked for on the images' device, returned on the CPU.
+    """
+    (count, high, wide), device = images.shape, images.device
     reach_y = min(int(largest_px / float(step_px[1])) + 1, (high - 3) // 2)
     reach_x = min(int(largest_px / float(step_px[0])) + 1, (wide - 3) // 2)
     centred = torch.fft.fftshift(images, dim=(1, 2))
     middle_y, middle_x = high // 2, wide // 2
     # in units of the map's noise; a peak far out must stand out more than one near by, as it is less likely
-    y_px = (torch.arange(high) - middle_y) * float(step_px[1])
-    x_px = (torch.arange(wide) - middle_x) * float(step_px[0])
+    y_px = (torch.arange(high, device=device) - middle_y) * float(step_px[1])
+    x_px = (torch.arange(wide, device=device) - middle_x) * float(step_px[0])
     far = (y_px[:, None] ** 2 + x_px**2) * (_PRIOR_DEVIATIONS / largest_px**2)
     centred = centred / centred.std(dim=(1, 2), keepdim=True).clamp(min=1e-20) - far
     inner = centred[
@@ -86,13 +89,13 @@ def _peaks(images: Tensor, step_px: Tensor, largest_px: float) -> Tensor:
     best = inner.argmax(dim=1)
     y = best // (2 * reach_x + 1) - reach_y + middle_y
     x = best % (2 * reach_x + 1) - reach_x + middle_x
-    every = torch.arange(count)
+    every = torch.arange(count, device=device)
     top = centred[every, y, x]
     tops = [
         _top(centred[every, y, x - 1], top, centred[every, y, x + 1]) + x - middle_x,
         _top(centred[every, y - 1, x], top, centred[every, y + 1, x]) + y - middle_y,
     ]
-    return torch.stack(tops, dim=1) * step_px
+    return torch.stack(tops, dim=1).cpu() * step_px
 
 
 def _top(before: Tensor, at: Tensor, after: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class DecodedMovie:
         frames: ``[frames, rows, columns]``, valid until the next movie is asked for; None if it was set aside.
         hardware_frames: Detector frames in each of ``frames``.
         aside: Why it was set aside; None if it was not.
+        kind: ``tiff``, ``eer`` or ``mrc``.
     """
 
     index: int
@@ -47,6 +48,7 @@ class DecodedMovie:
     frames: Pixels | None
     hardware_frames: tuple[int, ...] = ()
     aside: SetAside | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Decoded:
     shape: tuple[int, int, int]
     dtype: str
     hardware_frames: tuple[int, ...]
+    kind: str
 
 
 _Open = Callable[[Path], Movie]
@@ -109,11 +112,11 @@ def _decode_here(paths: Sequence[Path], opener: _Open, slot_bytes: int) -> Itera
                 _check_fits(movie, slot_bytes)
                 frames = movie.read_all()
                 aside = frames_fault(path, frames)
-                taken = movie.hardware_frames
+                taken, kind = movie.hardware_frames, movie.kind
         except InputError as error:
             yield DecodedMovie(index, path, None, aside=unreadable(error))
             continue
-        yield DecodedMovie(index, path, None if aside else frames, taken, aside)
+        yield DecodedMovie(index, path, None if aside else frames, taken, aside, kind)
 
 
 def _check_fits(movie: Movie, slot_bytes: int) -> None:
@@ -207,7 +210,7 @@ class _Pool:
         if isinstance(answer, SetAside):
             return DecodedMovie(index, self._paths[index], None, aside=answer)
         frames = _slot_array(self._memory, slot * self._slot_bytes, answer.shape, np.dtype(answer.dtype))
-        return DecodedMovie(index, self._paths[index], frames, answer.hardware_frames)
+        return DecodedMovie(index, self._paths[index], frames, answer.hardware_frames, kind=answer.kind)
 
 
 def _slot_array(memory: mmap.mmap, start: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Pixels:
@@ -230,6 +233,6 @@ def _decode_into(path: Path, opener: _Open, memory: mmap.mmap, start: int, slot_
             _check_fits(movie, slot_bytes)
             shape = (movie.frames, *movie.shape)
             frames = movie.read_all(_slot_array(memory, start, shape, movie.dtype))
-            return frames_fault(path, frames) or _Decoded(shape, movie.dtype.str, movie.hardware_frames)
+            return frames_fault(path, frames) or _Decoded(shape, movie.dtype.str, movie.hardware_frames, movie.kind)
     except InputError as error:
         return unreadable(error)

@@ -41,6 +41,7 @@ class MovieCheck:
         stored_frames: Frames in each usable movie's file (for EER, detector frames).
         frames: Frames that each usable movie is read as (for EER, fractions).
         shape: (rows, columns) of their frames as they are read.
+        most_bytes: Those that all frames of the largest take when they are decoded.
     """
 
     usable: list[int]
@@ -48,6 +49,7 @@ class MovieCheck:
     stored_frames: int = 0
     frames: int = 0
     shape: tuple[int, int] = (0, 0)
+    most_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class _Found:
     stored_frames: int
     frames: int
     shape: tuple[int, int]
+    nbytes: int
 
 
 def check_movies(
@@ -103,7 +106,7 @@ def _examine(path: Path, opener: Callable[[Path], Movie], look_inside: bool) -> 
     try:
         with opener(path) as movie:
             fault = _content_fault(movie) if look_inside else None
-            return fault or _Found(sum(movie.hardware_frames), movie.frames, movie.shape)
+            return fault or _Found(sum(movie.hardware_frames), movie.frames, movie.shape, movie.nbytes)
     except InputError as error:
         return unreadable(error)
 
@@ -128,7 +131,8 @@ def _compare(
     usable = [index for index in found if index not in aside]
     if not usable:
         raise InputError(f"None of {len(paths)} movies has {wanted_frames} frames of {wanted_shape} as declared.")
-    return MovieCheck(usable, dict(sorted(aside.items())), wanted_frames, found[usable[0]].frames, wanted_shape)
+    most = max(found[index].nbytes for index in usable)
+    return MovieCheck(usable, dict(sorted(aside.items())), wanted_frames, found[usable[0]].frames, wanted_shape, most)
 
 
 def _majority(values: Mapping[int, Key], what: str) -> Key:

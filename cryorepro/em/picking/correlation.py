@@ -16,7 +16,8 @@ from scipy import fft
 from torch import Tensor
 
 _LEAST_VARIANCE = 1e-9
-_AT_ONCE = 4
+AT_ONCE = {"cpu": 4, "cuda": 64}
+"""Templates that are correlated together: on the CPU so many that intermediate images stay in a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -85,20 +86,15 @@ def normalised(templates: Tensor, support: Tensor) -> Tensor:
     return centred / centred.square().sum(dim=(-2, -1), keepdim=True).sqrt().clamp(min=_LEAST_VARIANCE)
 
 
-def best_of(field: Field, templates: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def best_of(field: Field, templates: Iterable[Tensor], at_once: int = AT_ONCE["cpu"]) -> tuple[Tensor, Tensor]:
     """Highest coefficient at every pixel over all templates (in chunks ``[k, n, n]``), and the template's number."""
     value = torch.full_like(field.inverse_length, -1.0)
     which = torch.zeros(value.shape, dtype=torch.int64, device=value.device)
     start = 0
-    for part in (part for chunk in templates for part in torch.tensor_split(chunk, _parts(chunk))):
+    for part in (part for chunk in templates for part in torch.tensor_split(chunk, -(-len(chunk) // at_once))):
         top, index = field.correlate(part.to(value)).max(dim=0)
         better = top > value
         value = torch.where(better, top, value)
         which = torch.where(better, index + start, which)
         start += len(part)
     return value, which
-
-
-def _parts(chunk: Tensor) -> int:
-    """In how many parts templates are correlated, so that intermediate images stay in a core's cache."""
-    return -(-len(chunk) // _AT_ONCE)

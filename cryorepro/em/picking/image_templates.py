@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cryorepro.em.ctf import CtfParameters, ctf_values
+from cryorepro.em.devices.choice import CPU
 from cryorepro.em.picking.blob_templates import SUPPORT_PER_DIAMETER
 from cryorepro.em.picking.correlation import normalised
 from cryorepro.em.picking.micrograph import Band
@@ -29,6 +30,10 @@ class References:
     images: Tensor
     classes: tuple[int, ...]
     pixel_size_angstrom: float
+
+    def to(self, device: torch.device) -> References:
+        """The same images on another device."""
+        return replace(self, images=self.images.to(device))
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,15 @@ class TemplatePlan:
         reach = 0.5 * SUPPORT_PER_DIAMETER * _CTF_ROOM * self.diameter_angstrom / self.pixel_size_angstrom
         return 2 * math.ceil(reach) + 1
 
-    def support(self) -> Tensor:
+    def support(self, device: torch.device = CPU) -> Tensor:
         """``[n, n]`` of zeros and ones."""
-        return (self._radius() <= 0.5 * SUPPORT_PER_DIAMETER * self.diameter_angstrom).float()
+        return (self._radius(device) <= 0.5 * SUPPORT_PER_DIAMETER * self.diameter_angstrom).float()
 
     def templates(self, references: References, ctf: CtfParameters | None) -> Iterator[Tensor]:
-        """All rotations ``[psi, n, n]`` of one reference after the other."""
-        support, side = self.support(), self.side_px
-        transfer = None if ctf is None else self._transfer(ctf)
+        """All rotations ``[psi, n, n]`` of one reference after the other, on the references' device."""
+        device = references.images.device
+        support, side = self.support(device), self.side_px
+        transfer = None if ctf is None else self._transfer(ctf.to(device))
         for image in lowpassed(references, self.lowpass_angstrom):
             turned = self._turned(image, references.pixel_size_angstrom)
             if transfer is not None:
@@ -72,16 +78,17 @@ class TemplatePlan:
                 turned = torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(side, side)), dim=(-2, -1))
             yield normalised(turned, support)
 
-    def _radius(self) -> Tensor:
-        axis = (torch.arange(self.side_px) - self.side_px // 2) * self.pixel_size_angstrom
+    def _radius(self, device: torch.device) -> Tensor:
+        axis = (torch.arange(self.side_px, device=device) - self.side_px // 2) * self.pixel_size_angstrom
         return torch.hypot(axis[None].float(), axis[:, None].float())
 
     def _turned(self, image: Tensor, pixel_size_angstrom: float) -> Tensor:
         """``[psi, n, n]``: the image at ``Rz(psi)^T v`` for every place v of the template; 0 outside its box."""
         box = image.shape[-1]
-        axis = (torch.arange(self.side_px) - self.side_px // 2) * (self.pixel_size_angstrom / pixel_size_angstrom)
+        places = torch.arange(self.side_px, device=image.device) - self.side_px // 2
+        axis = places * (self.pixel_size_angstrom / pixel_size_angstrom)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
-        psi = torch.deg2rad(torch.tensor(self.psi_deg))[:, None, None]
+        psi = torch.deg2rad(torch.tensor(self.psi_deg, device=image.device))[:, None, None]
         c, s = psi.cos(), psi.sin()
         source = torch.stack([c * x - s * y, s * x + c * y], dim=-1) + box // 2
         grid = (2.0 * source + 1.0) / box - 1.0
@@ -90,9 +97,9 @@ class TemplatePlan:
 
     def _transfer(self, ctf: CtfParameters) -> Tensor:
         """The CTF ``[n, n // 2 + 1]`` of a micrograph on the template's grid."""
-        side = self.side_px
-        ky = torch.fft.fftfreq(side, 1.0 / side)[:, None].expand(side, side // 2 + 1)
-        kx = torch.fft.rfftfreq(side, 1.0 / side)[None].expand(side, side // 2 + 1)
+        side, device = self.side_px, ctf.voltage_kv.device
+        ky = torch.fft.fftfreq(side, 1.0 / side, device=device)[:, None].expand(side, side // 2 + 1)
+        kx = torch.fft.rfftfreq(side, 1.0 / side, device=device)[None].expand(side, side // 2 + 1)
         values = ctf_values(ctf, kx.reshape(-1), ky.reshape(-1), side, self.pixel_size_angstrom)
         return values.reshape(side, side // 2 + 1)
 
@@ -100,7 +107,9 @@ class TemplatePlan:
 def lowpassed(references: References, lowpass_angstrom: float) -> Tensor:
     """The references' images without what is finer than the low-pass."""
     box, pixel = references.images.shape[-1], references.pixel_size_angstrom
-    frequency = torch.hypot(torch.fft.rfftfreq(box, pixel)[None], torch.fft.fftfreq(box, pixel)[:, None])
+    device = references.images.device
+    kx, ky = torch.fft.rfftfreq(box, pixel, device=device), torch.fft.fftfreq(box, pixel, device=device)
+    frequency = torch.hypot(kx[None], ky[:, None])
     weights = Band(pixel, lowpass_angstrom).weights(frequency)
     found: Tensor = torch.fft.irfft2(torch.fft.rfft2(references.images.float()) * weights, s=(box, box))
     return found

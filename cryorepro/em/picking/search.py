@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cryorepro.em.ctf import CtfParameters
+from cryorepro.em.devices.halving import with_size_that_fits
+from cryorepro.em.devices.memory import free_bytes
 from cryorepro.em.picking.blob_templates import blob_templates
 from cryorepro.em.picking.contamination import usable_pixels
-from cryorepro.em.picking.correlation import best_of, make_field
+from cryorepro.em.picking.correlation import AT_ONCE, best_of, make_field
 from cryorepro.em.picking.image_templates import References, TemplatePlan
 from cryorepro.em.picking.micrograph import Band, Prepared, prepare
 from cryorepro.em.picking.peaks import find_peaks
@@ -22,6 +25,8 @@ from cryorepro.em.picking.picks import Picks
 _LEAST_COVERAGE = 0.5
 _PIXELS_PER_DIAMETER = 12.0
 _PIXELS_PER_LOWPASS = 2.5
+_BYTES_PER_PIXEL_AND_TEMPLATE = 32
+_USABLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ class Found:
 
 @dataclass(frozen=True)
 class _Bank:
-    """Templates of one support with what each stands for: psi, class and diameter ``[k]``."""
+    """Templates of one support, made when needed, with what each stands for: psi, class and diameter ``[k]``."""
 
     support: Tensor
-    chunks: Iterator[Tensor]
+    chunks: Callable[[], Iterable[Tensor]]
     psi_deg: Sequence[float]
     classes: Sequence[int]
     diameter: float
@@ -77,6 +82,8 @@ class _Bank:
 
 def pick_blobs(micrograph: Tensor, pixel_size_angstrom: float, settings: PickSettings, shapes: frozenset[str]) -> Found:
     """Pick ``micrograph [rows, columns]`` with blobs of these shapes and of every diameter of the range.
+
+    The search runs on the micrograph's device; masks and peaks are found on the CPU.
 
     Raises:
         InputError: the micrograph is flat, too small, or too coarse for the low-pass.
@@ -86,7 +93,7 @@ def pick_blobs(micrograph: Tensor, pixel_size_angstrom: float, settings: PickSet
     )
     pixel, (smallest, largest) = prepared.pixel_size_angstrom, (settings.smallest_diameter, settings.largest_diameter)
     blobs = blob_templates(smallest, largest, shapes, pixel, settings.lowpass)
-    banks = [_Bank(b.support, iter([b.templates]), b.angles_deg, b.shapes, b.diameter_angstrom) for b in blobs]
+    banks = [_Bank(b.support, partial(iter, [b.templates]), b.angles_deg, b.shapes, b.diameter_angstrom) for b in blobs]
     return _search(prepared, pixel_size_angstrom, settings, banks)
 
 
@@ -110,7 +117,8 @@ def pick_templates(
     )
     plan = TemplatePlan(prepared.pixel_size_angstrom, settings.lowpass, settings.largest_diameter, step_deg)
     psi, classes = plan.labels(references)
-    bank = _Bank(plan.support(), plan.templates(references, ctf), psi, classes, settings.largest_diameter)
+    there = references.to(micrograph.device)
+    bank = _Bank(plan.support(), lambda: plan.templates(there, ctf), psi, classes, settings.largest_diameter)
     return _search(prepared, pixel_size_angstrom, settings, [bank])
 
 
@@ -128,7 +136,14 @@ def _search(prepared: Prepared, pixel: float, settings: PickSettings, banks: lis
     usable = np.ones(tuple(prepared.image.shape), dtype=bool)
     if settings.mask_contamination:
         usable = usable_pixels(prepared.image, prepared.pixel_size_angstrom, settings.largest_diameter)
-    best = _best(prepared.image, torch.from_numpy(usable).to(prepared.image.device), banks)
+    there = torch.from_numpy(usable).to(prepared.image.device)
+    best = with_size_that_fits(
+        lambda at_once: _best(prepared.image, there, banks, at_once),
+        templates_at_once(prepared.image),
+        1,
+        prepared.image.device,
+        "templates at once",
+    )
     distance = 0.8 * settings.smallest_diameter if settings.least_distance is None else settings.least_distance
     at, between = find_peaks(
         best.ncc.numpy(),
@@ -150,13 +165,22 @@ def _search(prepared: Prepared, pixel: float, settings: PickSettings, banks: lis
     return Found(picks, float(1.0 - usable.mean()), prepared.noise_known)
 
 
-def _best(image: Tensor, usable: Tensor, banks: list[_Bank]) -> _Best:
+def templates_at_once(image: Tensor) -> int:
+    """How many templates are compared with ``image`` together: on a GPU what its free memory allows."""
+    most = AT_ONCE[image.device.type]
+    if image.device.type == "cpu":
+        return most
+    each = _BYTES_PER_PIXEL_AND_TEMPLATE * image.numel()
+    return max(1, min(most, int(_USABLE * free_bytes(image.device)) // each))
+
+
+def _best(image: Tensor, usable: Tensor, banks: list[_Bank], at_once: int) -> _Best:
     """The best template at every pixel of ``image``, on the CPU; -1 where half of every support is unknown."""
     ncc, power = torch.full_like(image, -1.0), torch.zeros_like(image)
     of_bank, which = torch.zeros_like(image).long(), torch.zeros_like(image).long()
     for number, bank in enumerate(banks):
         field = make_field(image, usable, bank.support.to(image))
-        value, template = best_of(field, bank.chunks)
+        value, template = best_of(field, bank.chunks(), at_once)
         better = torch.where(field.coverage > _LEAST_COVERAGE, value, torch.full_like(value, -1.0)) > ncc
         ncc, power = torch.where(better, value, ncc), torch.where(better, field.variance, power)
         of_bank, which = torch.where(better, number, of_bank), torch.where(better, template, which)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch._dynamo  # torch.optim takes a second to import it at its first step; workers find it imported
@@ -10,15 +10,18 @@ import torch._dynamo  # torch.optim takes a second to import it at its first ste
 from cryorepro.em.ctf_estimation import CtfFit, CtfSettings, estimate_ctf
 from cryorepro.em.ctf_estimation_files import (
     MicrographGroup,
+    MicrographTable,
     read_micrograph_table,
     write_fitted,
     write_local_defocus,
     write_set_aside,
 )
 from cryorepro.em.ctf_estimation_search import Optics, SearchRange
+from cryorepro.em.devices.choice import chosen_device
+from cryorepro.em.devices.overlap import overlapped
 from cryorepro.em.errors import InputError
 from cryorepro.em.formats.star import Value
-from cryorepro.em.parallel import map_in_order
+from cryorepro.em.parallel import map_in_order, single_threaded
 from cryorepro.em.reextraction import read_micrograph
 from cryorepro.model.processing_stages import CtfEstimationParameters
 from cryorepro.model.stage import StageRequest
@@ -26,27 +29,22 @@ from cryorepro_engines.programs._main import parameters_of, run_program
 
 
 def work(request: StageRequest) -> None:
-    """Fit every micrograph of ``inputs.micrographs``.
+    """Fit every micrograph of ``inputs.micrographs``, on the request's device.
 
     A micrograph that is unreadable, flat or not finite, or whose fit has a fault, is set aside and the rest goes on.
 
     Raises:
-        InputError: the list or a parameter is malformed, or no micrograph is usable.
+        InputError: the list or a parameter is malformed, the device is not there, or no micrograph is usable.
     """
     parameters = parameters_of(request, CtfEstimationParameters)
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: CTF estimation runs on cpu, not on {request.device}.")
+    device = chosen_device(request.device, f"stage {request.stage}")
     table = read_micrograph_table(request.inputs["micrographs"])
     settings = {group: _settings(group, parameters) for group in dict.fromkeys(table.groups)}
     for checked in settings.values():
         checked.pixels()
     fits: dict[int, CtfFit] = {}
     aside: dict[int, str] = {}
-
-    def task(row: int) -> CtfFit | str:
-        return _fitted(table.paths[row], settings[table.groups[row]])
-
-    for row, found in enumerate(map_in_order(task, len(table.names), request.threads)):
+    for row, found in enumerate(_every(table, settings, device, request.threads)):
         if isinstance(found, str):
             aside[row] = found
         else:
@@ -64,13 +62,34 @@ def work(request: StageRequest) -> None:
     )
 
 
-def _fitted(path: Path, settings: CtfSettings) -> CtfFit | str:
-    """The fit of one micrograph, or why it is set aside."""
-    try:
-        found = estimate_ctf(torch.from_numpy(read_micrograph(path).copy()), settings)
-    except InputError as error:
-        return f"unreadable: {error}"
-    return " ".join(found.faults) or found
+def _every(
+    table: MicrographTable, settings: Mapping[MicrographGroup, CtfSettings], device: torch.device, workers: int
+) -> Iterator[CtfFit | str]:
+    """The fit of each micrograph, or why it is set aside: by processes, or one after the other on a GPU."""
+
+    def image_of(row: int) -> torch.Tensor | str:
+        try:
+            return torch.from_numpy(read_micrograph(table.paths[row]).copy())
+        except InputError as error:
+            return f"unreadable: {error}"
+
+    def fitted(row: int, image: torch.Tensor | str) -> CtfFit | str:
+        if isinstance(image, str):
+            return image
+        try:
+            found = estimate_ctf(image.to(device), settings[table.groups[row]])
+        except InputError as error:
+            return f"unreadable: {error}"
+        return " ".join(found.faults) or found
+
+    rows = range(len(table.names))
+    if device.type == "cpu":
+        yield from map_in_order(lambda row: fitted(row, image_of(row)), len(rows), workers)
+        return
+    # one process serves the device; the next micrograph is read meanwhile
+    with single_threaded():
+        for row, image in zip(rows, overlapped(image_of, rows), strict=True):
+            yield fitted(row, image)
 
 
 def _settings(group: MicrographGroup, p: CtfEstimationParameters) -> CtfSettings:

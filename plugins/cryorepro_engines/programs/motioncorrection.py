@@ -26,17 +26,20 @@ _TOLERANCE = 1e-3
 def work(request: StageRequest) -> None:
     """Correct every movie of ``inputs.movies``, with ``inputs.gain`` and ``inputs.defects`` where they are given.
 
+    On the request's device: on the CPU by one process per thread, on a GPU by this one, for which the others decode.
+
     Raises:
-        InputError: the list, the gain, the defects or a parameter is malformed, or no movie is usable.
+        InputError: the list, the gain, the defects or a parameter is malformed, the device is not there, or no movie
+            is usable.
     """
     parameters = parameters_of(request, MotionCorrectionParameters)
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: motion correction runs on cpu, not on {request.device}.")
     # every worker is a process of one thread: the libraries must not start threads of their own
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    from cryorepro.em.devices.choice import chosen_device
     from cryorepro.em.motion.job import MotionJob, correct_movies
     from cryorepro.em.movies.table import read_movie_table
 
+    device = chosen_device(request.device, f"stage {request.stage}")
     table = read_movie_table(request.inputs["movies"])
     gain = request.inputs.get("gain")
     job = MotionJob(
@@ -51,7 +54,7 @@ def work(request: StageRequest) -> None:
         eer_super_resolution=parameters.eer_super_resolution,
         stored_frames=parameters.frames,
     )
-    correct_movies(job, request.output_dir, request.threads)
+    correct_movies(job, request.output_dir, request.threads, device)
 
 
 def _gain(path: Path, p: MotionCorrectionParameters) -> NDArray[np.float32]:

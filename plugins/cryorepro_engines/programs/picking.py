@@ -14,6 +14,12 @@ from cryorepro.model.stage import StageRequest
 from cryorepro_engines.programs._main import parameters_of, run_program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
     from cryorepro.em.ctf import CtfParameters
     from cryorepro.em.picking.image_templates import References
     from cryorepro.em.picking.search import Found, PickSettings
@@ -23,31 +29,32 @@ _STEP_DEG = 10.0
 
 
 def work(request: StageRequest) -> None:
-    """Pick ``inputs.micrographs``, with ``inputs.templates`` where the method is ``template``.
+    """Pick ``inputs.micrographs``, with ``inputs.templates`` where the method is ``template``, on the request's device.
 
     A micrograph that is unreadable, flat, not finite or mostly contaminated is set aside and the rest goes on.
 
     Raises:
-        InputError: an input or a parameter is malformed or missing, or no particle is found anywhere.
+        InputError: an input or a parameter is malformed or missing, the device is not there, or no particle is found
+            anywhere.
     """
     import torch
 
+    from cryorepro.em.devices.choice import chosen_device
+
     torch.set_num_threads(1)  # micrographs are shared out instead: the same bits on any number of threads
     parameters = parameters_of(request, PickingParameters)
-    if request.device != "cpu":
-        raise InputError(f"stage {request.stage}: picking runs on cpu, not on {request.device}.")
+    device = chosen_device(request.device, f"stage {request.stage}")
     table = read_micrograph_table(request.inputs["micrographs"])
     rows = range(min(len(table.names), parameters.micrographs or len(table.names)))
-    search = _Search(request, parameters)
+    search = _Search(request, parameters, device)
     found: dict[int, Found] = {}
     aside: dict[int, str] = {}
-    with ThreadPoolExecutor(request.threads) as pool:
-        for row, result in zip(rows, pool.map(lambda row: search.one(table, row), rows), strict=True):
-            if isinstance(result, str):
-                aside[row] = result
-            else:
-                found[row] = result
-            print(f"{table.names[row]}: {_line(result)}", flush=True)
+    for row, result in zip(rows, search.every(table, rows), strict=True):
+        if isinstance(result, str):
+            aside[row] = result
+        else:
+            found[row] = result
+        print(f"{table.names[row]}: {_line(result)}", flush=True)
     if not any(len(result.picks) for result in found.values()):
         why = f"; the first: {next(iter(aside.values()))}" if aside else ""
         raise InputError(f"{table.source}: no particle is found in {len(rows)} micrographs{why}")
@@ -57,21 +64,35 @@ def work(request: StageRequest) -> None:
 class _Search:
     """The search with everything that all micrographs share."""
 
-    def __init__(self, request: StageRequest, parameters: PickingParameters) -> None:
-        self.request, self.parameters = request, parameters
+    def __init__(self, request: StageRequest, parameters: PickingParameters, device: torch.device) -> None:
+        self.request, self.parameters, self.device = request, parameters, device
         self.settings = _settings(request, parameters)
         self.shapes = _shapes(request, parameters)
-        self.references = _references(request, parameters, self.settings) if not self.shapes else None
+        self.references = _references(request, parameters, self.settings).to(device) if not self.shapes else None
 
-    def one(self, table: MicrographTable, row: int) -> Found | str:
-        """What is found in one micrograph, or why it is set aside."""
+    def every(self, table: MicrographTable, rows: Sequence[int]) -> Iterator[Found | str]:
+        """What is found in each micrograph, or why it is set aside: by threads, or one after the other on a GPU."""
+        from cryorepro.em.devices.overlap import overlapped
+
+        if self.device.type == "cpu":
+            with ThreadPoolExecutor(self.request.threads) as pool:
+                yield from pool.map(lambda row: self.one(table, row, _pixels(table, row)), rows)
+            return
+        # one process serves the device; the next micrograph is read meanwhile
+        for row, pixels in zip(rows, overlapped(lambda row: _pixels(table, row), rows), strict=True):
+            yield self.one(table, row, pixels)
+
+    def one(self, table: MicrographTable, row: int, pixels: NDArray[np.float32] | str) -> Found | str:
+        """What is found in one micrograph of these pixels, or why it is set aside."""
         import torch
 
         from cryorepro.em.picking.search import pick_blobs, pick_templates
 
+        if isinstance(pixels, str):
+            return pixels
         pixel = table.groups[row].pixel_size_angstrom
         try:
-            image = torch.from_numpy(read_micrograph(table.paths[row]).astype("float32"))
+            image = torch.from_numpy(pixels).to(self.device)
             if self.references is None:
                 found = pick_blobs(image, pixel, self.settings, self.shapes)
             else:
@@ -83,6 +104,14 @@ class _Search:
         if found.masked_share > self.parameters.highest_masked_share:
             return f"contaminated: {found.masked_share:.2f} of it is masked"
         return found
+
+
+def _pixels(table: MicrographTable, row: int) -> NDArray[np.float32] | str:
+    """A micrograph's pixels, or why it is set aside."""
+    try:
+        return read_micrograph(table.paths[row]).astype("float32")
+    except InputError as error:
+        return f"unusable: {error}"
 
 
 def _settings(request: StageRequest, p: PickingParameters) -> PickSettings:

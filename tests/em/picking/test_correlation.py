@@ -34,10 +34,11 @@ def test_every_coefficient_is_that_of_the_part_under_the_support(
     image, template = rng.standard_normal((rows, columns)), rng.standard_normal((side, side))
     support = disc(side, side // 2)
     inside = support.numpy() > 0
-    templates = normalised(torch.from_numpy(template[None]).float(), support)
-    shown = torch.from_numpy(gain * image + offset)  # float64: an offset far above the contrast costs float32 digits
+    # float64: an offset far above the contrast costs float32 digits, and shows what is left of a template's mean
+    templates = normalised(torch.from_numpy(template[None]), support.double())
+    shown = torch.from_numpy(gain * image + offset)
     field = make_field(shown, torch.ones(rows, columns, dtype=torch.bool), support.double())
-    found = field.correlate(templates.double())[0].numpy()
+    found = field.correlate(templates)[0].numpy()
     half = side // 2
     for y, x in rng.integers(half, [rows - half, columns - half], size=(6, 2)):
         part = image[y - half : y + half + 1, x - half : x + half + 1]
