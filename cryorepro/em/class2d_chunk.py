@@ -79,7 +79,7 @@ class PlaneChunk:
         """Add weights and mean offsets, per class, of a batch."""
         sums, weights = self._sums, post.weights.double()
         number = grid.class_of[torch.div(post.rows, grid.children, rounding_mode="floor")]
-        offsets = images.whole_origin[:, None] + grid.shifts[post.shifts]
+        offsets = images.applied_origin[:, None] + grid.shifts[post.shifts]
         per_class = torch.zeros(*offsets.shape[:2], self._model.classes, dtype=torch.float64, device=weights.device)
         per_class.scatter_add_(2, number[:, None].expand(weights.shape), weights)
         sums["class"] += per_class.sum(dim=(0, 1))[:, None]
@@ -129,7 +129,7 @@ class PlaneChunk:
         spread = (2.0 * residual[:, 1:].sum(dim=1)).clamp(min=0.0).sqrt()
         return Poses(
             euler_deg=euler,
-            origin_px=images.whole_origin.cpu() + model.sampling.fine_shifts()[found.shift.cpu()],
+            origin_px=images.applied_origin.cpu() + model.sampling.fine_shifts()[found.shift.cpu()],
             class_index=coarse // model.sampling.rows_per_class,
             max_probability=found.probability.cpu(),
             log_likelihood=(found.evidence - 0.5 * power - normaliser).cpu(),

@@ -78,7 +78,7 @@ def _scores(
     inverse = images.inverse_sigma2[block, :pixels] * model.compared[:pixels]
     weight = images.ctf[block, :pixels] * scale[block, None]
     left = ((images.masked[block, :pixels] * (weight * inverse))[:, None] * table.ramps).flatten(0, 1)
-    prior = model.offset_factors(images.whole_origin[block, None] + table.shifts)
+    prior = model.offset_factors(images.applied_origin[block, None] + table.shifts)
     even = torch.cat([left.real, prior.flatten(0, 1)], dim=1) @ table.real.T
     odd = left.imag.contiguous() @ table.imaginary.T
     cross = torch.empty(model.sampling.mates, *even.shape, device=even.device)

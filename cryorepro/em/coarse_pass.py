@@ -124,7 +124,7 @@ def _offset_prior(model: EstepModel, grid: CoarseGrid, images: Prepared, block: 
     """Log prior ``[b * t, 1]`` of the whole offsets; None where it plays no part."""
     if model.cross_correlation:
         return None
-    prior = model.log_offset_prior(images.whole_origin[block, None] + grid.shifts)
+    prior = model.log_offset_prior(images.applied_origin[block, None] + grid.shifts)
     return prior.float().reshape(-1, 1)
 
 

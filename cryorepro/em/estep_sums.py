@@ -156,7 +156,7 @@ class ChunkSums:
             sums["directions"].index_put_(where, part.total.double(), accumulate=True)
             product = product + part.signal_product.double() @ self._in_shell
             power = power + part.reference_power.double() @ self._in_shell
-        offsets = images.whole_origin[:, None] + self._grid.shifts[post.shifts]
+        offsets = images.applied_origin[:, None] + self._grid.shifts[post.shifts]
         sums["offset"] += (post.weights.sum(dim=2).double() * offsets.square().sum(dim=2)).sum()
         each = scale.double()[:, None]
         residual = images.shell_power.double() - 2.0 * each * product + each**2 * power

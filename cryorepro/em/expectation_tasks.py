@@ -140,7 +140,7 @@ def _fine_block(
     spread = (2.0 * left).clamp(min=0.0).sqrt().cpu()
     return Poses(
         euler_deg=matrix_to_euler(matrices),
-        origin_px=(prepared.whole_origin + grid.shifts[shift]).cpu(),
+        origin_px=(prepared.applied_origin + grid.shifts[shift]).cpu(),
         class_index=grid.class_of[rows // grid.children].cpu(),
         max_probability=probability.cpu(),
         log_likelihood=evidence.cpu(),

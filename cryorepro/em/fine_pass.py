@@ -144,7 +144,7 @@ def _scores(
         cross.mul_(power.clamp_(min=1e-30).rsqrt_())
     else:
         slots = torch.div(batch.rows, grid.children, rounding_mode="floor")
-        model.add_offset_prior_(cross, images.whole_origin[:, None] + grid.shifts[batch.shifts], grid.class_of[slots])
+        model.add_offset_prior_(cross, images.applied_origin[:, None] + grid.shifts[batch.shifts], grid.class_of[slots])
         cross.add_(power.mul_(-0.5).add_(grid.log_prior[slots][:, None]))
     return cross.masked_fill_(~batch.allowed, -torch.inf)
 

@@ -111,7 +111,7 @@ def coarse_search(local: LocalModel, group: Group) -> list[Kept]:
         for i, window in enumerate(group.windows):
             column = slice(None) if alone else _within(window.rows, block)[1].to(cross.device)
             parts[i].append(cross[i][:, column] - 0.5 * power[column, i])
-    offsets = model.log_offset_prior(group.images.whole_origin[:, None] + local.coarse_shifts).float()
+    offsets = model.log_offset_prior(group.images.applied_origin[:, None] + local.coarse_shifts).float()
     return [
         _kept(torch.cat(parts[i], dim=1) + offsets[i][:, None], window, model.adaptive_fraction)
         for i, window in enumerate(group.windows)
@@ -138,7 +138,7 @@ def _scored_by_stages(local: LocalModel, group: Group, some: range) -> list[tupl
     """
     weight, inverse = _weights(local.model, group, local.coarse_length)
     images, own = group.images.masked[:, : local.coarse_length] * (weight * inverse), weight**2 * inverse
-    at = group.images.whole_origin[some.start : some.stop, None] + local.coarse_shifts
+    at = group.images.applied_origin[some.start : some.stop, None] + local.coarse_shifts
     scores = list(local.model.log_offset_prior(at).float()[:, :, None])
     windows = [group.windows[i] for i in some]
     matrices = [local.grid.matrices(window.rows) for window in windows]
@@ -302,7 +302,7 @@ def _posterior(local: LocalModel, group: Group, i: int, kept: Kept, likelihood: 
     children = local.grid.children
     shifts, rows = _children(kept.shifts, local.shift_children), _children(kept.rows, children)
     device = likelihood.device
-    at = group.images.whole_origin[i] + local.fine_shifts[shifts.to(device)]
+    at = group.images.applied_origin[i] + local.fine_shifts[shifts.to(device)]
     offsets = local.model.log_offset_prior(at).float()
     scores = likelihood + offsets[:, None] + kept.log_prior.repeat_interleave(children).to(device)
     allowed = kept.pairs.T.repeat_interleave(local.shift_children, dim=0).repeat_interleave(children, dim=1)

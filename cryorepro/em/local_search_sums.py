@@ -51,7 +51,7 @@ class LocalSums:
         self._sums["noise_count"].index_add_(0, noise, torch.ones(index.shape, dtype=torch.float64))
         self._sums["product"].index_add_(0, of_scale, product)
         self._sums["power"].index_add_(0, of_scale, power)
-        for origin, post in zip(group.images.whole_origin.cpu(), found, strict=True):
+        for origin, post in zip(group.images.applied_origin.cpu(), found, strict=True):
             weights = post.weights.sum(dim=1, dtype=torch.float64).cpu()
             offsets = origin + shifts[post.shifts]
             self._sums["offset"] += weights @ offsets.square().sum(dim=1)
@@ -69,7 +69,7 @@ class LocalSums:
         norm = self._poses.norm[index] / model.preparation.average_norm * (2.0 * residual).clamp(min=0.0).sqrt()
         return Poses(
             euler_deg=matrix_to_euler(every[torch.arange(row.shape[0]), row % grid.children]),
-            origin_px=images.whole_origin.cpu() + self._local.fine_shifts.cpu()[shift],
+            origin_px=images.applied_origin.cpu() + self._local.fine_shifts.cpu()[shift],
             class_index=torch.zeros(row.shape[0], dtype=torch.int64),
             max_probability=torch.tensor([post.max_probability for post in found], dtype=torch.float64),
             log_likelihood=evidence - 0.5 * power - images.log_normaliser.cpu(),

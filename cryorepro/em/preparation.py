@@ -25,7 +25,7 @@ class Prepared:
         ctf: ``[b, n]`` float32; ones if the CTF is not to be corrected.
         inverse_sigma2: ``[b, n]`` float32, one over the noise variance per component.
         log_normaliser: ``[b]`` float64, sum of log(2 pi sigma2) over the pixels.
-        whole_origin: ``[b, 2]`` float64, the shift already applied: whole pixels, or all of it (``fractions``).
+        applied_origin: ``[b, 2]`` float64, the shift already applied: whole pixels, or all of it (``fractions``).
     """
 
     masked: Tensor
@@ -34,7 +34,7 @@ class Prepared:
     ctf: Tensor
     inverse_sigma2: Tensor
     log_normaliser: Tensor
-    whole_origin: Tensor
+    applied_origin: Tensor
 
     def select(self, rows: Tensor) -> Prepared:
         """The images at ``rows``."""
@@ -108,7 +108,7 @@ def _prepared(images: ImageSet, poses: Poses, index: Tensor, how: Preparation, r
         ctf=ctf,
         inverse_sigma2=(1.0 / on_plane).float(),
         log_normaliser=torch.log(2.0 * torch.pi * on_plane).sum(dim=1),
-        whole_origin=origin,
+        applied_origin=origin,
     )
 
 

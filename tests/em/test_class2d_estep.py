@@ -75,7 +75,7 @@ def _brute_force(model: PlaneModel, images: ImageSet, poses: Poses) -> tuple[Ten
             difference = (prepared.masked[i].to(torch.complex128) * ramps)[None] - modelled
             weight = prepared.inverse_sigma2[i].double()
             distance = (difference.abs() ** 2 * weight)[..., 1:].sum(dim=-1)
-            offset = prepared.whole_origin[i] + shifts
+            offset = prepared.applied_origin[i] + shifts
             away = ((offset[None] - model.class_offset_px[:, None]) ** 2).sum(dim=-1)
             prior = model.log_prior[:, None] - away / (2.0 * model.offset_sigma_px**2)
             out[i, :, a] = prior - 0.5 * distance

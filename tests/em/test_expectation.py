@@ -83,7 +83,7 @@ def _written_out(case: Case) -> dict[str, np.ndarray]:
         scale = model.scale[case.images.scale_group[i]]
         modelled = stacked * prepared.ctf[i].double() * scale
         residual = (prepared.masked[i].to(torch.complex128) * ramps - modelled).abs().square()
-        total = shifts + prepared.whole_origin[i]
+        total = shifts + prepared.applied_origin[i]
         log_weight = prior - (total**2).sum(dim=1) / (2 * model.offset_sigma_px**2)
         log_weight = log_weight - 0.5 * (residual * prepared.inverse_sigma2[i].double()).sum(dim=1)
         top = log_weight.max()

@@ -152,7 +152,7 @@ def _written_out(case: Case) -> Written:
         scale, ctf = float(model.scale[case.images.scale_group[i]]), prepared.ctf[i].double()
         inverse, moved = prepared.inverse_sigma2[i].double(), prepared.masked[i].to(torch.complex128) * ramps
         residual = (moved[:, None] - slices * ctf * scale).abs().square()
-        total = shifts + prepared.whole_origin[i]
+        total = shifts + prepared.applied_origin[i]
         score = log_prior[None] - (total**2).sum(dim=1)[:, None] / (2 * model.offset_sigma_px**2)
         score = score - 0.5 * (residual @ inverse)
         weight = torch.softmax(score.flatten(), dim=0).reshape(score.shape)

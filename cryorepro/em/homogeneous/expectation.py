@@ -150,7 +150,7 @@ def _earlier(poses: Poses, index: Tensor, prepared: Prepared) -> Candidates:
     return Candidates(
         torch.arange(index.shape[0], device=device),
         euler_to_matrix(poses.euler_deg[index]).to(device),
-        poses.origin_px[index].to(device) - prepared.whole_origin,
+        poses.origin_px[index].to(device) - prepared.applied_origin,
         torch.zeros(index.shape[0], device=device),
     )
 
@@ -205,7 +205,7 @@ def _poses(weights: Weights, prepared: Prepared) -> Poses:
     image_terms = (prepared.masked.abs().square() * prepared.inverse_sigma2).sum(dim=1, dtype=torch.float64)
     return Poses(
         euler_deg=matrix_to_euler(best.matrices.cpu()),
-        origin_px=(prepared.whole_origin + best.shifts).cpu(),
+        origin_px=(prepared.applied_origin + best.shifts).cpu(),
         class_index=torch.zeros(count, dtype=torch.int64),
         max_probability=weights.best_share.double().cpu(),
         log_likelihood=(best.scores.double() - 0.5 * image_terms - prepared.log_normaliser).cpu(),
