@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks.engine.class3d_jobs import Job, share_done
 from benchmarks.engine.metered import Metered, run_metered
-from benchmarks.engine.scaling import PARTS, Point, counts, fit, predict
+from benchmarks.engine.scaling import PARTS, Point, clock_counts, fit, iteration_counts, run_counts
 from benchmarks.engine.truth import best_names
 
 _BUSY = """
@@ -61,16 +62,32 @@ def test_classes_take_the_names_under_which_most_particles_agree() -> None:
 
 
 def test_the_cost_model_finds_the_factors_that_made_the_costs() -> None:
-    jobs = [Job(n, box, classes=k) for n in (200, 900, 3000) for box in (64, 128) for k in (1, 4)]
-    factors = np.array([0.4, 3e-12, 2e-7, 1e-8])
-    points = [Point(job, counts(job, job.box_px // 3), float(factors @ counts(job, job.box_px // 3))) for job in jobs]
-    found = fit(points)
-    assert len(PARTS) == len(factors)
-    np.testing.assert_allclose(found, factors, rtol=1e-6)
-    assert predict(found, points[0]) == pytest.approx(points[0].cpu_seconds)
+    jobs = [
+        Job(n, box, classes=k, processes=p)
+        for n in (200, 900, 3000)
+        for box in (64, 128)
+        for k in (1, 4)
+        for p in (1, 2)
+    ]
+    # sizes that do not follow the box alone, as resolutions do not
+    points = [Point(j, (j.box_px // 6, j.box_px // 4 - j.classes, j.box_px // 3), 0.0, 0.0) for j in jobs]
+    factors = np.array([1.8, 2e-11, 1e-6, 3e-6, 3e-8, 2e-7])
+    for counted in (run_counts, clock_counts):
+        matrix = np.stack([counted(point) for point in points])
+        assert matrix.shape == (len(jobs), len(PARTS))
+        np.testing.assert_allclose(fit(matrix, matrix @ factors), factors, rtol=1e-6)
 
 
 def test_counts_of_the_coarse_pass_are_relions_samples() -> None:
     """Order 2 with 21 shifts: RELION prints 4608 orientations and a coarse image of 26 pixels for this diameter."""
-    coarse = counts(Job(particles=1), 32)[1]
-    assert coarse == pytest.approx(3 * 4608 * 21 * np.pi / 2 * 13**2)
+    late, second = (iteration_counts(Job(particles=1), number, 32)[1] for number in (3, 2))
+    assert late == pytest.approx(3 * 4608 * 21 * np.pi / 2 * 13**2)
+    # with a random class for each particle one class is looked at
+    assert second == pytest.approx(late / 3)
+
+
+def test_the_clock_sees_what_the_workers_share() -> None:
+    alone, shared = (Point(Job(threads=n), (20, 30, 32), 0.0, 0.0) for n in (1, 2))
+    cores = min(2, os.cpu_count() or 1)
+    np.testing.assert_allclose(clock_counts(alone)[1:] / clock_counts(shared)[1:], cores)
+    assert clock_counts(alone)[0] == clock_counts(shared)[0] == 1.0
