@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,12 @@ from cryorepro.em.formats.atomic import atomic_writer
 from cryorepro.em.formats.initial_model_products import FINAL_MAP
 from cryorepro.em.formats.maps import write_map
 from cryorepro.em.formats.particles import Particles
+from cryorepro.em.formats.relion_files import Iteration
 from cryorepro.em.initial_model_state import InitialModelSettings, InitialModelState
+from cryorepro.em.relion_restart import JobShape, read_saved_sampling
+from cryorepro.em.relion_restart_states import class3d_state
+from cryorepro.em.sampling import asymmetric_unit
+from cryorepro.em.symmetry import symmetry_matrices
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,22 @@ class InitialModelFiles:
             raise InputError(f"{path}: written with another seed or other parameters than this run's.")
         velocity, curvature = (torch.from_numpy(arrays[name]) for name in ("velocity", "curvature"))
         return InitialModelState(self._tables.read(iteration), velocity, curvature)
+
+    def adopt(self, last: Iteration) -> InitialModelState:
+        """The state after an iteration that only RELION's files tell of; the gradient's running means begin afresh.
+
+        Raises:
+            InputError: the files are not of this job's particles or classes.
+        """
+        shape = JobShape(self.particles, self.group_names, self.noise_of_group, self.box_px, self.pixel_size_angstrom)
+        symmetry = torch.from_numpy(symmetry_matrices(self.settings.running_symmetry).copy())
+        # RELION refines the sampling towards the end of its course; ours stays, and knows no prior on directions
+        order = read_saved_sampling(last.path("sampling.star"), self.pixel_size_angstrom).healpix_order
+        model = class3d_state(last, shape, replace(self._tables.settings, healpix_order=order), symmetry)
+        classes, directions = model.volumes.shape[0], asymmetric_unit(self.settings.healpix_order, symmetry).shape[0]
+        uniform = torch.full((classes, directions), 1.0 / (classes * directions), dtype=torch.float64)
+        model = replace(model, direction_prior=uniform)
+        return InitialModelState(model, torch.zeros_like(model.volumes), torch.zeros_like(model.tau2))
 
     def write_final(self, volume: Tensor) -> None:
         """Write the map that a refinement starts from."""

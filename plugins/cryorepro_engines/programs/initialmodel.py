@@ -108,9 +108,12 @@ def _first_state(request: StageRequest, job: InitialModelJob, files: InitialMode
     images, classes = job.images, job.settings.number_of_classes
     if request.resume:
         last = last_iteration(request.output_dir, rows=len(images), box_px=images.box_px, number_of_classes=classes)
-        if last is not None:
+        if last is not None and last.path("state.npz").exists():
             print(f"resuming after iteration {last.number}", flush=True)
             return files.read(last.number)
+        if last is not None:
+            print(f"resuming after iteration {last.number} of RELION's files: the gradient begins afresh", flush=True)
+            return files.adopt(last)
     files.clear()
     state = start_state(job)
     files.write(state)

@@ -133,6 +133,23 @@ def test_the_real_relion_carries_out_the_same_request(star: Path, tmp_path: Path
     assert progress is not None and (progress.iteration, progress.of) == (3, 3)
 
 
+def test_a_model_changes_hands_both_ways(star: Path, tmp_path: Path) -> None:
+    """Ours goes on from RELION's iteration; RELION goes on from ours as from a classification."""
+    phases = {"initial_iterations": 1, "inbetween_iterations": 0, "final_iterations": 1}
+    same = {"padding": 1, "offset_range_px": 0.0, "oversampling": 0, "write_every": 1}
+    theirs = _request(star, tmp_path / "job", **phases, **same)
+    assert _carry_out(RelionRunner().plan(theirs), tmp_path / "log.txt").returncode == 0
+    ours = _request(star, tmp_path / "job", **(phases | {"final_iterations": 3}), **same)
+    done = _carry_out(RelionLikeRunner().plan(ours.model_copy(update={"resume": True})), tmp_path / "log.txt")
+    assert done.returncode == 0, done.stderr
+    assert "resuming after iteration 2 of RELION's files" in (tmp_path / "log.txt").read_text()
+    assert RelionLikeRunner().collect(ours, tmp_path / "log.txt").iterations == 4
+    command = ["relion_refine", "--continue", "run_it004_optimiser.star", "--o", "./run_ct4", "--iter", "5", "--j", "1"]
+    subprocess.run(command, cwd=ours.output_dir, check=True, capture_output=True, timeout=300)
+    found = read_particles(ours.output_dir / "run_ct4_it005_data.star")
+    assert len(found) == COUNT and (found.numbers("rlnMaxValueProbDistribution") > 0).all()
+
+
 def test_what_relion_cannot_do_is_refused_before_it_starts(star: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run_in_c1: false"):
         RelionRunner().plan(_request(star, tmp_path / "job", symmetry="C2"))
